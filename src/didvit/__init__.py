@@ -1,0 +1,35 @@
+"""Multi-label image recognition with Diverse Instance Discovery (DiD, ICME 2022).
+
+>>> import didvit
+>>> model = didvit.load("default")          # doctest: +SKIP
+>>> print(model.predict("photo.jpg").labels)  # doctest: +SKIP
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from didvit.config import ModelConfig, TrainConfig
+    from didvit.inference import Failure, Label, Prediction, Predictor, Region, load
+    from didvit.training import train
+
+__all__ = [
+    "Failure",
+    "Label",
+    "ModelConfig",
+    "Prediction",
+    "Predictor",
+    "Region",
+    "TrainConfig",
+    "load",
+    "train",
+]
+
+_HOMES = {"ModelConfig": "config", "TrainConfig": "config", "train": "training"}
+
+
+def __getattr__(name: str):
+    # Imported when first asked for: torch takes seconds, and 'didvit --help' does not need it.
+    if name not in __all__:
+        raise AttributeError(f"module 'didvit' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"didvit.{_HOMES.get(name, 'inference')}"), name)

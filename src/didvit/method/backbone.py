@@ -1,0 +1,203 @@
+"""Section 2.1: a plain Vision Transformer, and the attention that its blocks pay.
+
+The paper prints LayerNorm after the sum (eqs. 1-2). The weights it starts from, and the authors'
+code, are pre-norm; so are we: ``y = x + MSA(LN(x))``, ``x = y + FFN(LN(y))``.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from timm.layers.attention import Attention
+from timm.layers.patch_embed import PatchEmbed
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+QUERY_ROWS = 64
+"""Rows of attention held at once for all heads; more leave the processor's cache."""
+
+
+class UnsupportedBackboneError(ValueError):
+    """The architecture is not a plain Vision Transformer; the message says why."""
+
+
+class BackboneOutput(NamedTuple):
+    """What one look at a batch of images gives.
+
+    Attributes:
+        patch_tokens: After the final LayerNorm, in the places of their patches.
+        attentions: For every block, first to last, the mean over heads of softmax(QKᵀ/√d):
+            row i says how much token i attends to each token. Rows sum to 1. No gradient.
+    """
+
+    patch_tokens: Float[Tensor, "B D h w"]
+    attentions: list[Float[Tensor, "B T T"]]
+
+
+class ViTBackbone(nn.Module):
+    """A timm ``VisionTransformer`` that gives patch tokens as a map, and head-mean attention.
+
+    Args:
+        vit: The transformer, of any patch size, with any number of prefix tokens.
+        mean: Per-channel mean of the pixels that the weights were trained on, in [0, 1].
+        std: Per-channel standard deviation of the same.
+
+    Raises:
+        UnsupportedBackboneError: ``vit`` is not made of plain pre-norm attention blocks.
+    """
+
+    vit: VisionTransformer
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        vit: VisionTransformer,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.5, 0.5, 0.5),
+    ):
+        super().__init__()
+        check_supported(vit)
+        self.vit = vit
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        """Height and width of a patch, in pixels."""
+        return self.vit.patch_embed.patch_size
+
+    @property
+    def embed_dim(self) -> int:
+        """Width D of a token."""
+        return self.vit.embed_dim
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens before the first patch: class (and distillation) token, registers."""
+        return self.vit.num_prefix_tokens
+
+    @property
+    def has_class_token(self) -> bool:
+        """False for backbones such as SigLIP, whose tokens are all patches."""
+        return self.vit.has_class_token
+
+    def grid_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the patch grid of an image of ``image_size`` (height, width) pixels.
+
+        Raises:
+            ValueError: The sides are not whole numbers of patches, or the transformer was built
+                for one other size.
+        """
+        (height, width), (patch_height, patch_width) = image_size, self.patch_size
+        if height % patch_height or width % patch_width or not height or not width:
+            raise ValueError(
+                f"the input is {height}x{width} pixels, and the backbone's patches are "
+                f"{patch_height}x{patch_width}: both sides must be whole multiples of the patch"
+            )
+        if not self.vit.dynamic_img_size and tuple(image_size) != self.vit.patch_embed.img_size:
+            raise ValueError(
+                f"the input is {height}x{width} pixels, and this transformer takes only "
+                f"{self.vit.patch_embed.img_size}: build it with dynamic_img_size=True"
+            )
+        return height // patch_height, width // patch_width
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D h w"]:
+        """Patch tokens of images with pixels in [0, 1]; every block runs timm's own code."""
+        tokens = self._embed(images)
+        for block in self.vit.blocks:
+            tokens = block(tokens)
+        return self._patch_map(tokens, images)
+
+    def forward_with_attention(self, images: Float[Tensor, "B 3 H W"]) -> BackboneOutput:
+        """The same patch tokens, and the head-mean attention of every block.
+
+        The blocks are written out here (eqs. 1-2, pre-norm), so that queries and keys are computed
+        once and serve both the fused kernel and the mean attention.
+        """
+        tokens, attentions = self._embed(images), []
+        for block in cast("list[Block]", self.vit.blocks):
+            attended, attention = _attend(cast(Attention, block.attn), block.norm1(tokens))
+            tokens = tokens + block.drop_path1(block.ls1(attended))
+            tokens = tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
+            attentions.append(attention)
+        return BackboneOutput(self._patch_map(tokens, images), attentions)
+
+    def _embed(self, images: Tensor) -> Tensor:
+        self.grid_size(size_of(images))
+        vit = self.vit
+        tokens = vit.patch_embed((images - self.mean) / self.std)
+        return vit.norm_pre(vit.patch_drop(vit._pos_embed(tokens)))
+
+    def _patch_map(self, tokens: Tensor, images: Tensor) -> Tensor:
+        # Where timm pools before it normalizes, its final LayerNorm is called fc_norm; the other
+        # of the two is then the identity.
+        tokens = self.vit.fc_norm(self.vit.norm(tokens))[:, self.num_prefix_tokens :]
+        return tokens.mT.unflatten(-1, self.grid_size(size_of(images)))  # B D h w
+
+
+def size_of(images: Tensor) -> tuple[int, int]:
+    """Height and width of an image, or of every image of a batch; of maps alike."""
+    height, width = images.shape[-2:]
+    return height, width
+
+
+def _attend(attn: Attention, x: Float[Tensor, "B T D"]) -> tuple[Tensor, Tensor]:
+    """timm's ``Attention.forward``, and the mean attention from the same queries and keys."""
+    qkv = attn.qkv(x).unflatten(-1, (3, attn.num_heads, attn.head_dim))
+    query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each B M T d
+    query, key = attn.q_norm(query), attn.k_norm(key)
+    dropout = attn.attn_drop.p if attn.training else 0.0
+    out = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+    out = attn.norm(out.transpose(1, 2).flatten(2))  # B T D
+    if attn.gate is not None:
+        out = out * attn.gate(x).sigmoid()
+    return attn.proj_drop(attn.proj(out)), mean_attention(query, key)
+
+
+@torch.no_grad()
+def mean_attention(
+    query: Float[Tensor, "B M T d"], key: Float[Tensor, "B M T d"]
+) -> Float[Tensor, "B T T"]:
+    """Mean over heads of ``softmax(QKᵀ/√d)`` (eq. 4), a block of query rows at a time."""
+    heads = query.shape[1]
+    query = (query * query.shape[-1] ** -0.5).flatten(0, 1)
+    key = key.contiguous().flatten(0, 1).mT
+    means = [
+        torch.bmm(rows, key).softmax(-1).unflatten(0, (-1, heads)).mean(1)
+        for rows in query.split(QUERY_ROWS, dim=1)
+    ]
+    return torch.cat(means, dim=1)
+
+
+def check_supported(vit: nn.Module) -> None:
+    """Refuse what is not a plain pre-norm Vision Transformer.
+
+    Raises:
+        UnsupportedBackboneError: Says which part is of another kind, and names ones that work.
+    """
+    reason = _unsupported_reason(vit)
+    if reason:
+        raise UnsupportedBackboneError(
+            f"{type(vit).__name__} cannot be the backbone: {reason}. DiD needs a plain Vision "
+            "Transformer (timm's VisionTransformer with standard pre-norm blocks), for example "
+            "vit_base_patch16_224.augreg_in21k, deit_small_patch16_224, vit_small_patch14_dinov2, "
+            "vit_small_patch14_reg4_dinov2, vit_base_patch16_clip_224, vit_base_patch16_siglip_224"
+        )
+
+
+def _unsupported_reason(vit: nn.Module) -> str | None:
+    if not isinstance(vit, VisionTransformer):
+        if getattr(vit, "rope", None) is not None:
+            return "its positions are rotary (RoPE), which timm keeps in another class"
+        return "it is not a timm VisionTransformer, so it has no T x T attention to roll out"
+    if type(vit.patch_embed) is not PatchEmbed:
+        return f"its patches come from {type(vit.patch_embed).__name__}, not from one convolution"
+    for block in vit.blocks:
+        if type(block) is not Block:
+            return f"its blocks are {type(block).__name__}, not pre-norm attention then MLP"
+        if type(block.attn) is not Attention:
+            return f"its attention is {type(block.attn).__name__}, not softmax(QKᵀ)"
+    return None

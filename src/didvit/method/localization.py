@@ -1,0 +1,148 @@
+"""Section 2.2.4: dynamic instance localization, from an instance map to a box (table 4).
+
+Every localizer takes the K instance maps of each image ``(B, K, h, w)``, the input's height and
+width, λ, the patch's height and width, and a generator (None: torch's own). It gives boxes int64
+``(B, K, 4)``, ``[x0, y0, x1, y1)`` in pixels of the input, on the maps' device; K = 0 gives
+``(B, 0, 4)``. No gradient.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+Size = tuple[int, int]
+Localizer = Callable[[Tensor, Size, float, Size, Generator | None], Tensor]
+
+
+@torch.no_grad()
+def localize_largest_component(
+    instance_maps: Float[Tensor, "B K h w"],
+    image_size: Size,
+    box_threshold: float,
+    patch_size: Size,
+    generator: Generator | None = None,
+) -> Int[Tensor, "B K 4"]:
+    """The tight box of the largest 8-connected region above λ of the map's own range.
+
+    The map is upsampled bilinearly to the input, scaled to [0, 1] by its own minimum and maximum,
+    and cut at λ. Of equally large regions, the one that row-major reading meets first. A constant
+    map gives the whole image. A box smaller than a patch grows to one.
+    """
+    maps = _upsample(instance_maps.flatten(0, 1), image_size)  # B*K H W
+    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    # The scaled map's maximum is 1, so that 100·λ % of it is λ.
+    foreground = ((maps - low) / (high - low) > box_threshold).to(torch.uint8).cpu().numpy()
+    constant = (instance_maps.amax((-2, -1)) == instance_maps.amin((-2, -1))).flatten().tolist()
+    height, width = image_size
+    boxes = [
+        (0, 0, width, height) if is_constant else _largest_component(mask)
+        for mask, is_constant in zip(foreground, constant, strict=True)
+    ]
+    return _finish(boxes, instance_maps, image_size, patch_size)
+
+
+@torch.no_grad()
+def localize_mcar(
+    instance_maps: Float[Tensor, "B K h w"],
+    image_size: Size,
+    box_threshold: float,
+    patch_size: Size,
+    generator: Generator | None = None,
+) -> Int[Tensor, "B K 4"]:
+    """On each axis, the interval around the peak of the sigmoid map's maxima.
+
+    The sigmoid map is upsampled to the input; its maxima over rows, and over columns, are scaled
+    to [0, 1]; the interval holds the (first) peak and the values above λ next to it, and is at
+    least 1/8 of the side (MCAR, Gao & Zhou, TIP 2021, section III-B). A constant axis gives the
+    whole side.
+    """
+    maps = _upsample(instance_maps.flatten(0, 1).sigmoid(), image_size)  # B*K H W
+    over_rows, over_columns = maps.amax(-2).cpu().numpy(), maps.amax(-1).cpu().numpy()
+    height, width = image_size
+    boxes = []
+    for x_profile, y_profile in zip(over_rows, over_columns, strict=True):
+        x0, x1 = _grow(*_peak_interval(x_profile, box_threshold), -(-width // 8), width)
+        y0, y1 = _grow(*_peak_interval(y_profile, box_threshold), -(-height // 8), height)
+        boxes.append((x0, y0, x1, y1))
+    return _finish(boxes, instance_maps, image_size, patch_size)
+
+
+@torch.no_grad()
+def localize_random(
+    instance_maps: Float[Tensor, "B K h w"],
+    image_size: Size,
+    box_threshold: float,
+    patch_size: Size,
+    generator: Generator | None = None,
+) -> Int[Tensor, "B K 4"]:
+    """Two corners drawn uniformly over the image; the maps and λ play no part.
+
+    The generator is of the CPU.
+    """
+    height, width = image_size
+    draws = torch.rand((*instance_maps.shape[:2], 2, 2), generator=generator).sort(dim=2).values
+    corners = (draws * torch.tensor([width, height])).round().long()  # B K (low, high) (x, y)
+    return _finish(corners.reshape(-1, 4).tolist(), instance_maps, image_size, patch_size)
+
+
+LOCALIZERS: dict[str, Localizer] = {
+    "largest_component": localize_largest_component,
+    "mcar": localize_mcar,
+    "random": localize_random,
+}
+
+
+def _upsample(maps: Float[Tensor, "n h w"], image_size: Size) -> Float[Tensor, "n H W"]:
+    if not maps.isfinite().all():
+        raise ValueError("an instance map holds NaN or infinity: the weights or the input are bad")
+    return F.interpolate(maps[None].float(), image_size, mode="bilinear", align_corners=False)[0]
+
+
+def _largest_component(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Tight box of the largest 8-connected component of a mask with at least one pixel."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]  # component 0 is the background
+    largest = np.flatnonzero(areas == areas.max()) + 1
+    component = int(largest[0])
+    if len(largest) > 1:
+        component = int(labels.ravel()[np.isin(labels, largest).argmax()])
+    x0, y0, width, height, _ = stats[component].tolist()
+    return x0, y0, x0 + width, y0 + height
+
+
+def _peak_interval(profile: np.ndarray, threshold: float) -> tuple[int, int]:
+    """Half-open run of values above the threshold that holds the first maximum."""
+    low, high = profile.min(), profile.max()
+    if low == high:
+        return 0, len(profile)
+    below = np.flatnonzero((profile - low) / (high - low) <= threshold)
+    peak = profile.argmax()
+    after = np.searchsorted(below, peak)
+    return (
+        int(below[after - 1]) + 1 if after else 0,
+        int(below[after]) if after < len(below) else len(profile),
+    )
+
+
+def _grow(start: int, end: int, least: int, side: int) -> tuple[int, int]:
+    """Widen an interval around its centre to at least ``least``, shifted to stay in [0, side]."""
+    if end - start >= least:
+        return start, end
+    start = min(max((start + end - least) // 2, 0), side - least)
+    return start, start + least
+
+
+def _finish(boxes: list, maps: Tensor, image_size: Size, patch_size: Size) -> Int[Tensor, "B K 4"]:
+    """Boxes of at least one patch, as a tensor shaped and placed like the maps."""
+    (height, width), (patch_height, patch_width) = image_size, patch_size
+    grown = []
+    for x0, y0, x1, y1 in boxes:
+        x0, x1 = _grow(x0, x1, patch_width, width)
+        y0, y1 = _grow(y0, y1, patch_height, height)
+        grown.append((x0, y0, x1, y1))
+    return torch.tensor(grown, dtype=torch.int64, device=maps.device).view(*maps.shape[:2], 4)

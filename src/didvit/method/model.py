@@ -1,0 +1,250 @@
+"""Figure 1: the whole of DiD, and the two-branch loss of section 3.1."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+
+from didvit.method.backbone import ViTBackbone, size_of
+from didvit.method.localization import LOCALIZERS, Localizer
+from didvit.method.reconstraint import RECONSTRAINTS, Reconstraint
+from didvit.method.rollout import NORMALIZATIONS, Step, attention_rollout
+from didvit.method.selection import SELECTORS, Selector
+from didvit.method.views import crop_and_resize, scale_boxes
+
+FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mean": lambda global_logits, local_logits: (global_logits + local_logits) / 2,
+    "max": torch.maximum,
+    "global": lambda global_logits, local_logits: global_logits,
+    "local": lambda global_logits, local_logits: local_logits,
+}
+"""How global and local logits ``(B, C)`` become the prediction (the paper does not say)."""
+
+
+class GlobalView(NamedTuple):
+    """The first look, at the whole image."""
+
+    semantic_maps: Float[Tensor, "B C h w"]
+    global_logits: Float[Tensor, "B C"]
+    spatial_map: Float[Tensor, "B h w"]
+    instance_maps: Float[Tensor, "B C h w"]
+
+
+class DiDOutput(NamedTuple):
+    """What DiD makes of a batch of images.
+
+    With ``top_n = 0`` (the baseline) nothing is looked at again: K is 0, the local logits are the
+    global logits, so that every fusion is the baseline, and the attention is not computed: the
+    spatial map is None and the instance maps are the semantic maps.
+
+    Attributes:
+        logits: The prediction, fused from the two below.
+        global_logits: Of the whole image.
+        local_logits: The maximum over the image's views.
+        view_logits: Of every view.
+        categories: The category whose box each view was cut at.
+        boxes: ``[x0, y0, x1, y1)`` in pixels of the network's input.
+        semantic_maps: One per category (A). Carries gradient.
+        spatial_map: Attention rollout of the class token (V'). No gradient.
+        instance_maps: The two combined (S). No gradient.
+    """
+
+    logits: Float[Tensor, "B C"]
+    global_logits: Float[Tensor, "B C"]
+    local_logits: Float[Tensor, "B C"]
+    view_logits: Float[Tensor, "B K C"]
+    categories: Int[Tensor, "B K"]
+    boxes: Int[Tensor, "B K 4"]
+    semantic_maps: Float[Tensor, "B C h w"]
+    spatial_map: Float[Tensor, "B h w"] | None
+    instance_maps: Float[Tensor, "B C h w"]
+
+
+class DiD(nn.Module):
+    """Diverse Instance Discovery: look at the image, find instances, look again at each.
+
+    Args:
+        backbone: Images to patch tokens and attention.
+        head: Patch tokens to a `HeadOutput`; shared by the whole image and its views.
+        top_n: K, the number of categories looked at again; 0 is the baseline.
+        box_threshold: λ, the part of a map's range above which it is foreground; in (0, 1).
+        selection: Which categories (a key of `SELECTORS`, or a function like them).
+        normalization: Of the attention in the rollout (`NORMALIZATIONS`).
+        reconstraint: How the spatial map acts on the semantic maps (`RECONSTRAINTS`).
+        localization: How a map becomes a box (`LOCALIZERS`).
+        crop_from: ``"raw"`` cuts views from the sources that `forward` is given, ``"input"`` always
+            from the network's input, corner-aligned, as the authors' code does.
+        fusion: How the two branches become the prediction (`FUSIONS`).
+
+    Raises:
+        ValueError: A setting is out of its range or unknown.
+    """
+
+    def __init__(
+        self,
+        backbone: ViTBackbone,
+        head: nn.Module,
+        top_n: int = 4,
+        box_threshold: float = 0.6,
+        selection: str | Selector = "descending",
+        normalization: str | Step = "column",
+        reconstraint: str | Reconstraint = "hadamard",
+        localization: str | Localizer = "largest_component",
+        crop_from: Literal["raw", "input"] = "raw",
+        fusion: str | Callable[[Tensor, Tensor], Tensor] = "mean",
+    ):
+        super().__init__()
+        if top_n < 0:
+            raise ValueError(f"top_n is {top_n}; expected 0 (the baseline) or more")
+        if not 0 < box_threshold < 1:
+            raise ValueError(f"box_threshold is {box_threshold}; expected a number in (0, 1)")
+        if crop_from not in ("raw", "input"):
+            raise ValueError(f"crop_from is {crop_from!r}; expected 'raw' or 'input'")
+        self.backbone = backbone
+        self.head = head
+        self.top_n = top_n
+        self.box_threshold = box_threshold
+        self.select = _look_up("selection", selection, SELECTORS)
+        self.normalization = _look_up("normalization", normalization, NORMALIZATIONS)
+        self.reconstrain = _look_up("reconstraint", reconstraint, RECONSTRAINTS)
+        self.localize = _look_up("localization", localization, LOCALIZERS)
+        self.crop_from = crop_from
+        self.fuse = _look_up("fusion", fusion, FUSIONS)
+
+    def forward(
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        sources: Sequence[Tensor] | None = None,
+        generator: Generator | None = None,
+    ) -> DiDOutput:
+        """Recognize a batch of images.
+
+        Args:
+            images: The network's input, pixels in [0, 1]; both sides whole numbers of patches.
+            sources: The same images at their own resolution, each ``(3, height, width)`` of any
+                size, uint8 or floats in [0, 1]: views are cut from them. None: from ``images``.
+            generator: For random selection and localization (None: torch's own).
+
+        Raises:
+            ValueError: ``top_n`` exceeds the number of categories, the input's sides are not whole
+                numbers of patches, or there is not one source per image.
+        """
+        if self.top_n == 0:
+            return self._baseline(images)
+        if sources is not None and len(sources) != len(images):
+            raise ValueError(f"{len(images)} images came with {len(sources)} sources")
+
+        semantic_maps, global_logits, spatial_map, instance_maps = self.look(images)
+        num_categories = global_logits.shape[1]
+        if self.top_n > num_categories:
+            raise ValueError(f"top_n is {self.top_n}, but there are {num_categories} categories")
+
+        categories = self.select(global_logits.detach(), self.top_n, generator)
+        selected_maps = instance_maps[torch.arange(len(images))[:, None], categories]  # B K h w
+        input_size = size_of(images)
+        boxes = self.localize(
+            selected_maps, input_size, self.box_threshold, self.backbone.patch_size, generator
+        )
+
+        canvas = list(images) if self.crop_from == "input" or sources is None else sources
+        sizes = [size_of(image) for image in canvas]
+        canvas_boxes = [
+            scale_boxes(image_boxes, input_size, size)
+            for image_boxes, size in zip(boxes, sizes, strict=True)
+        ]
+        # The k-th views of all images make one batch: on a CPU, one batch of all B*K views is
+        # slower and takes several times the memory.
+        view_logits = torch.stack(
+            [
+                self.look_again(
+                    crop_and_resize(
+                        canvas,
+                        torch.stack([image_boxes[k] for image_boxes in canvas_boxes]),
+                        input_size,
+                        align_corners=self.crop_from == "input",
+                    )
+                )
+                for k in range(self.top_n)
+            ],
+            dim=1,
+        )
+        local_logits = view_logits.amax(1)
+        return DiDOutput(
+            self.fuse(global_logits, local_logits),
+            global_logits,
+            local_logits,
+            view_logits,
+            categories,
+            boxes,
+            semantic_maps,
+            spatial_map,
+            instance_maps,
+        )
+
+    def with_top_n(self, top_n: int) -> "DiD":
+        """The same parts (not copies of them) under another number of looks; 0 is the baseline."""
+        model = copy.copy(self)
+        model.top_n = top_n
+        return model
+
+    def look(self, images: Float[Tensor, "B 3 H W"]) -> GlobalView:
+        """The global view, up to the instance maps: tensors in, tensors out, compilable."""
+        patch_tokens, attentions = self.backbone.forward_with_attention(images)
+        semantic_maps, global_logits = self.head(patch_tokens)
+        spatial_map = attention_rollout(
+            attentions,
+            size_of(patch_tokens),
+            self.backbone.num_prefix_tokens,
+            self.backbone.has_class_token,
+            self.normalization,
+        )
+        # Localization steers what is looked at; it is not trained through.
+        instance_maps = self.reconstrain(spatial_map, semantic_maps.detach())
+        return GlobalView(semantic_maps, global_logits, spatial_map, instance_maps)
+
+    def look_again(self, views: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n C"]:
+        """Logits of local views, by the same backbone and head: compilable."""
+        return self.head(self.backbone(views)).logits
+
+    def _baseline(self, images: Float[Tensor, "B 3 H W"]) -> DiDOutput:
+        maps, logits = self.head(self.backbone(images))
+        empty = torch.empty(len(images), 0, dtype=torch.int64, device=images.device)
+        return DiDOutput(
+            logits=self.fuse(logits, logits),
+            global_logits=logits,
+            local_logits=logits,
+            view_logits=logits.new_empty(len(images), 0, logits.shape[1]),
+            categories=empty,
+            boxes=empty.new_empty(len(images), 0, 4),
+            semantic_maps=maps,
+            spatial_map=None,
+            instance_maps=maps.detach(),
+        )
+
+
+def multi_view_loss(output: DiDOutput, targets: Float[Tensor, "B C"]) -> Float[Tensor, ""]:
+    """``MLSM(g, y) + MLSM(l, y)``, the multi-label soft margin loss of both branches (3.1).
+
+    The baseline has one branch, and so one term.
+
+    Args:
+        output: Of `DiD.forward`.
+        targets: 1 where the image has the category, 0 where it has not.
+    """
+    loss = F.multilabel_soft_margin_loss(output.global_logits, targets)
+    if output.view_logits.shape[1]:
+        loss = loss + F.multilabel_soft_margin_loss(output.local_logits, targets)
+    return loss
+
+
+def _look_up(setting: str, value, known: dict):
+    """The function that a name stands for; a function stands for itself."""
+    if callable(value):
+        return value
+    if value not in known:
+        raise ValueError(f"{setting} is {value!r}; expected one of {', '.join(known)}")
+    return known[value]

@@ -1,0 +1,62 @@
+"""Section 2.2.2: the spatial relationship-aware module, attention rollout of the class token."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Step = Callable[[Tensor, Tensor], Tensor]
+
+
+def column_step(
+    row: Float[Tensor, "B T"], attention: Float[Tensor, "B T T"]
+) -> Float[Tensor, "B T"]:
+    """``row · G`` with ``G = attention + E``, every column divided by its sum (eq. 5)."""
+    return (_times(row, attention) + row) / (attention.sum(-2) + 1)
+
+
+def row_step(row: Float[Tensor, "B T"], attention: Float[Tensor, "B T T"]) -> Float[Tensor, "B T"]:
+    """``row · G`` with ``G = attention + E``, every row divided by its sum.
+
+    This is attention rollout as first published (Abnar & Zuidema, ACL 2020) and the authors' code.
+    """
+    row = row / (attention.sum(-1) + 1)
+    return _times(row, attention) + row
+
+
+def _times(row: Tensor, matrix: Tensor) -> Tensor:
+    return (row.unsqueeze(-2) @ matrix).squeeze(-2)
+
+
+NORMALIZATIONS: dict[str, Step] = {"column": column_step, "row": row_step}
+
+
+@torch.no_grad()
+def attention_rollout(
+    attentions: Sequence[Float[Tensor, "B T T"]],
+    grid_size: tuple[int, int],
+    num_prefix_tokens: int = 1,
+    has_class_token: bool = True,
+    normalization: Step = column_step,
+) -> Float[Tensor, "B h w"]:
+    """The class token's row of ``V = G_L · … · G_1``, over the patches, as a map (V').
+
+    One row of V is used, and so one row is computed: ``e_cls`` times ``G_L``, times ``G_{L-1}``,
+    down to ``G_1``: L products of a vector and a matrix.
+
+    Args:
+        attentions: Head-mean attention of every block, first to last.
+        grid_size: Height and width of the patch grid.
+        num_prefix_tokens: Tokens before the patches. They take part, and are dropped at the end.
+        has_class_token: False starts from the uniform row over the patches in place of ``e_cls``.
+        normalization: One of `NORMALIZATIONS`, or a function of a row and an attention matrix.
+    """
+    tokens = attentions[0].new_zeros(attentions[0].shape[:-1])
+    if has_class_token:
+        tokens[:, 0] = 1
+    else:
+        tokens[:, num_prefix_tokens:] = 1 / (tokens.shape[1] - num_prefix_tokens)
+    for attention in reversed(attentions):
+        tokens = normalization(tokens, attention)
+    return tokens[:, num_prefix_tokens:].unflatten(-1, grid_size)

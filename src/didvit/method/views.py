@@ -1,0 +1,80 @@
+"""Section 2.2.4: views cut from the image at the boxes. The only place where boxes make images."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+Size = tuple[int, int]
+
+
+def crop_and_resize(
+    images: Sequence[Shaped[Tensor, "3 _ _"]],
+    boxes: Int[Tensor, "B 4"],
+    size: Size,
+    align_corners: bool = False,
+) -> Float[Tensor, "B 3 H W"]:
+    """Cut one box from each image and resize it bilinearly, antialiased where it shrinks.
+
+    Args:
+        images: One image per box, each of its own size: a batch, or a sequence of tensors; uint8,
+            or floats in [0, 1].
+        boxes: ``[x0, y0, x1, y1)`` in pixels of each box's own image, inside it and not empty. The
+            full box of an image that has the wanted size gives the image unchanged.
+        size: Height and width of the views.
+        align_corners: Corner pixels' centres stay in the corners, without antialiasing, as the
+            authors' code crops its input tensor.
+
+    Returns:
+        Views with pixels in [0, 1], on the boxes' device; ``(0, 3, H, W)`` for no boxes.
+    """
+    views = [
+        _resize(image[:, y0:y1, x0:x1].to(boxes.device), size, align_corners)
+        for image, (x0, y0, x1, y1) in zip(images, boxes.tolist(), strict=True)
+    ]
+    return torch.stack(views) if views else torch.empty(0, 3, *size, device=boxes.device)
+
+
+def resize_whole(images: Sequence[Shaped[Tensor, "3 _ _"]], size: Size) -> Float[Tensor, "B 3 H W"]:
+    """The global view: whole images of any sizes, as the network's input. The full boxes' views."""
+    sides = [(0, 0, image.shape[2], image.shape[1]) for image in images]
+    return crop_and_resize(images, torch.tensor(sides).view(-1, 4), size)
+
+
+def _resize(crop: Tensor, size: Size, align_corners: bool) -> Float[Tensor, "3 H W"]:
+    crop = crop / 255 if crop.dtype == torch.uint8 else crop
+    if tuple(crop.shape[-2:]) == size:
+        return crop
+    return F.interpolate(
+        crop[None],
+        size,
+        mode="bilinear",
+        align_corners=align_corners,
+        antialias=not align_corners,
+    )[0]
+
+
+def scale_boxes(boxes: Int[Tensor, "*K 4"], from_size: Size, to_size: Size) -> Int[Tensor, "*K 4"]:
+    """Boxes of one image in the pixels of another size of it, rounded outward to whole pixels.
+
+    Starts round down and ends round up, in whole-number arithmetic: nothing of a box is lost, no
+    box becomes empty or leaves the image, and the full box stays full.
+
+    Args:
+        boxes: ``[x0, y0, x1, y1)`` in pixels of an image of ``from_size``.
+        from_size: Height and width that the boxes refer to.
+        to_size: Height and width wanted.
+    """
+    (from_height, from_width), (to_height, to_width) = from_size, to_size
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    return torch.stack(
+        (
+            x0 * to_width // from_width,
+            y0 * to_height // from_height,
+            -(-x1 * to_width // from_width),
+            -(-y1 * to_height // from_height),
+        ),
+        dim=-1,
+    )
