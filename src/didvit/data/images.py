@@ -1,0 +1,71 @@
+"""Image files as upright RGB pixels."""
+
+import warnings
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
+)
+"""Files of a folder that count as images."""
+
+
+class ImageError(ValueError):
+    """An image cannot be read; the message names it and says why."""
+
+
+def read_image(path: str | PathLike[str]) -> UInt8[Tensor, "3 H W"]:
+    """The pixels of an image file: RGB, upright, the first frame of an animation.
+
+    Raises:
+        ImageError: The file is missing, empty, damaged, not an image, or too large to be safe.
+    """
+    path = Path(path)
+    try:
+        if not path.stat().st_size:
+            raise ImageError(f"{path}: the file is empty")
+        with warnings.catch_warnings():
+            # Twice Pillow's limit raises, and once warns: a picture that large is refused at once.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return pixels_of(image)
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: there is no such file") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path}: not an image, or of a kind that Pillow cannot read") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ImageError(
+            f"{path}: more pixels than the limit of {Image.MAX_IMAGE_PIXELS:,} "
+            "(PIL.Image.MAX_IMAGE_PIXELS)"
+        ) from error
+    # Damaged files raise nearly anything from within Pillow's decoders.
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"{path}: the image is damaged or unreadable ({error})") from error
+
+
+def pixels_of(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
+    """RGB pixels of a PIL image, turned upright as its EXIF orientation says.
+
+    Transparent parts are laid over white, and 16-bit gray is scaled (not clipped) to 8 bits.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        gray = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((gray * 255 + 32767) // 65535).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        values = np.asarray(image, dtype=np.float64)
+        # Pillow opens 16-bit PNG as I on some versions; values beyond 8 bits are on that scale.
+        scale = 255 / 65535 if values.max(initial=0) > 255 else 1
+        image = Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
