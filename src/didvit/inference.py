@@ -1,0 +1,367 @@
+"""Prediction on photographs: the only module that knows the sizes of original images."""
+
+import glob
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from didvit.checkpoint import load_checkpoint
+from didvit.config import ConfigError
+from didvit.data.images import IMAGE_SUFFIXES, ImageError, pixels_of, read_image
+from didvit.method import DiD, DiDOutput, resize_whole, scale_boxes
+
+ImageLike = str | Path | Image.Image | np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label that the image is found to have.
+
+    Attributes:
+        label: Its name.
+        score: Probability, by the model's fusion of the two below.
+        global_score: Probability by the look at the whole image.
+        local_score: Highest probability by the looks at its regions.
+    """
+
+    label: str
+    score: float
+    global_score: float
+    local_score: float
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the image that was looked at again.
+
+    Attributes:
+        label: The label that it was looked at for; the image need not have it.
+        score: Probability that the image has that label.
+        box: ``[x0, y0, x1, y1)`` in whole pixels of the upright original image.
+    """
+
+    label: str
+    score: float
+    box: tuple[int, int, int, int]
+
+
+class Maps(NamedTuple):
+    """Where the model looked, on the patch grid; the semantic and instance map of each region.
+
+    Attributes:
+        semantic: Where the region's label is, one map per region.
+        spatial: What the class token attends to; zeros where nothing was looked at again.
+        instance: The two combined: what the region's box was found on.
+    """
+
+    semantic: Float[np.ndarray, "K h w"]
+    spatial: Float[np.ndarray, "h w"]
+    instance: Float[np.ndarray, "K h w"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model found in one image.
+
+    Attributes:
+        image: Its path, or its place among the images given.
+        width: Of the upright original, in pixels.
+        height: Of the upright original, in pixels.
+        labels: Those with a score of at least the threshold, highest first.
+        regions: The parts looked at again, highest score first.
+        scores: Probability of every label of the model.
+        maps: Where it looked.
+        pixels: The upright original, uint8.
+    """
+
+    image: str
+    width: int
+    height: int
+    labels: tuple[Label, ...]
+    regions: tuple[Region, ...]
+    scores: dict[str, float]
+    maps: Maps
+    pixels: UInt8[np.ndarray, "H W 3"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line that ``didvit predict`` writes."""
+        return {
+            "image": self.image,
+            "width": self.width,
+            "height": self.height,
+            "labels": [asdict(label) for label in self.labels],
+            "regions": [{**asdict(region), "box": list(region.box)} for region in self.regions],
+        }
+
+    def plot(self) -> Image.Image:
+        """The photograph with its regions drawn, above their heat maps."""
+        from didvit.visualization import draw_prediction
+
+        return draw_prediction(self)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be read, and why."""
+
+    image: str
+    error: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line that ``didvit predict`` writes."""
+        return asdict(self)
+
+
+class Predictor:
+    """A trained model that takes photographs.
+
+    Args:
+        model: The trained DiD; put into evaluation mode.
+        labels: One name per category.
+        image_size: Height and width of the network's input.
+        device: Where it runs; None takes a GPU where there is one.
+    """
+
+    def __init__(
+        self,
+        model: DiD,
+        labels: tuple[str, ...],
+        image_size: tuple[int, int],
+        device: str | torch.device | None = None,
+    ):
+        self.device = choose_device(device)
+        self.model = model.to(self.device).eval()
+        self.labels = labels
+        self.image_size = image_size
+
+    def predict(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        threshold: float = 0.5,
+        top_n: int | None = None,
+        batch_size: int = 8,
+    ) -> Prediction | list[Prediction]:
+        """Find labels and regions.
+
+        Args:
+            images: One image or several: a path, a PIL image, a uint8 array ``(H, W, 3)``, or a
+                uint8 tensor ``(3, H, W)``; RGB. The path of a folder stands for its images.
+            threshold: Least score of a label, in [0, 1].
+            top_n: Regions to look at; None is the model's own number, 0 looks at none.
+            batch_size: Images that the network takes at once.
+
+        Returns:
+            A `Prediction` for one image, a list of them for several (empty for none).
+
+        Raises:
+            ImageError: An image cannot be read. `stream` goes on instead.
+            ConfigError: A setting is out of its range.
+        """
+        single = False
+        if isinstance(images, str | Path) and Path(images).is_dir():
+            images = find_images([images])
+        elif isinstance(images, str | Path | Image.Image | np.ndarray | Tensor):
+            single, images = True, [images]
+        results = []
+        for result in self.stream(images, threshold, top_n, batch_size):
+            if isinstance(result, Failure):
+                raise ImageError(result.error)
+            results.append(result)
+        return results[0] if single else results
+
+    def stream(
+        self,
+        images: Iterable[ImageLike],
+        threshold: float = 0.5,
+        top_n: int | None = None,
+        batch_size: int = 8,
+    ) -> Iterator[Prediction | Failure]:
+        """Like `predict`, one result at a time; an image that cannot be read is a `Failure`."""
+        if not 0 <= threshold <= 1:
+            raise ConfigError(f"threshold is {threshold}; expected a probability in [0, 1]")
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; expected 1 or more")
+        model = self._with_top_n(top_n)
+        pending: list[tuple[str, Tensor | Failure]] = []
+        for place, image in enumerate(images):
+            name = str(image) if isinstance(image, str | Path) else f"image {place}"
+            try:
+                pending.append((name, _pixels(image)))
+            except ImageError as error:
+                pending.append((name, Failure(name, str(error))))
+            if len(pending) == batch_size:
+                yield from self._run(model, pending, threshold)
+                pending = []
+        yield from self._run(model, pending, threshold)
+
+    def _with_top_n(self, top_n: int | None) -> DiD:
+        if top_n is None:
+            return self.model
+        if not 0 <= top_n <= len(self.labels):
+            raise ConfigError(
+                f"top_n is {top_n}; expected 0 to {len(self.labels)}, the model's number of labels"
+            )
+        return self.model.with_top_n(top_n)
+
+    def _run(
+        self, model: DiD, pending: list[tuple[str, Tensor | Failure]], threshold: float
+    ) -> Iterator[Prediction | Failure]:
+        sources = [pixels for _, pixels in pending if isinstance(pixels, Tensor)]
+        output = run_model(model, sources, self.image_size, self.device) if sources else None
+        place = 0
+        for name, pixels in pending:
+            if isinstance(pixels, Failure):
+                yield pixels
+            elif output is not None:
+                yield self._prediction(name, pixels, output, place, threshold)
+                place += 1
+
+    def _prediction(
+        self, name: str, pixels: Tensor, output: DiDOutput, i: int, threshold: float
+    ) -> Prediction:
+        logits = torch.stack((output.logits[i], output.global_logits[i], output.local_logits[i]))
+        fused, global_scores, local_scores = logits.sigmoid().tolist()
+        found = [
+            Label(*values)
+            for values in zip(self.labels, fused, global_scores, local_scores, strict=True)
+            if values[1] >= threshold
+        ]
+        height, width = pixels.shape[1:]
+        boxes = scale_boxes(output.boxes[i], self.image_size, (height, width)).tolist()
+        categories = output.categories[i].tolist()
+        by_score = sorted(range(len(boxes)), key=lambda k: -fused[categories[k]])
+        regions = [
+            Region(self.labels[categories[k]], fused[categories[k]], tuple(boxes[k]))
+            for k in by_score
+        ]
+        shown = [categories[k] for k in by_score]
+        semantic = output.semantic_maps[i, shown].cpu().numpy()
+        spatial = output.spatial_map
+        return Prediction(
+            image=name,
+            width=width,
+            height=height,
+            labels=tuple(sorted(found, key=lambda label: -label.score)),
+            regions=tuple(regions),
+            scores=dict(zip(self.labels, fused, strict=True)),
+            maps=Maps(
+                semantic,
+                np.zeros(semantic.shape[1:]) if spatial is None else spatial[i].cpu().numpy(),
+                output.instance_maps[i, shown].cpu().numpy(),
+            ),
+            pixels=pixels.permute(1, 2, 0).numpy(),
+        )
+
+
+def load(model: str | Path = "default", device: str | torch.device | None = None) -> Predictor:
+    """A model that takes photographs.
+
+    Args:
+        model: ``"default"``, which comes with the package, or a folder that ``didvit train`` wrote.
+        device: Where it runs; None takes a GPU where there is one.
+
+    Raises:
+        CheckpointError: There is no such model, or it is damaged.
+        WeightsError: The backbone's weights cannot be had.
+    """
+    checkpoint = load_checkpoint(model)
+    return Predictor(checkpoint.model, checkpoint.labels, checkpoint.config.image_size, device)
+
+
+@torch.inference_mode()
+def run_model(
+    model: DiD, sources: list[Tensor], image_size: tuple[int, int], device: torch.device
+) -> DiDOutput:
+    """DiD on photographs ``(3, H, W)`` of any sizes; random strategies are the same every time."""
+    sources = [source.to(device) for source in sources]
+    images = resize_whole(sources, image_size).to(device)
+    return model(images, sources, torch.Generator().manual_seed(0))
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The device named; for None or ``"auto"`` a GPU where there is one, else the CPU."""
+    if device not in (None, "auto"):
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def find_images(paths: Iterable[str | Path]) -> list[Path]:
+    """The image files that files, folders and globs stand for, in order, each once.
+
+    A folder stands for the images in it and below it, sorted, hidden ones left out. A path that
+    does not exist is kept, for the reader to report.
+
+    Raises:
+        ImageError: A folder has no images, or a glob matches nothing.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        found |= dict.fromkeys(_expand(Path(path)))
+    return list(found)
+
+
+def picture_names(images: Iterable[Path], folder: Path) -> dict[str, Path]:
+    """Where the picture of each image goes: ``folder/NAME.jpg``, numbered where names collide."""
+    taken: set[str] = set()
+    names: dict[str, Path] = {}
+    for image in images:
+        name, number = image.stem, 1
+        while name.lower() in taken:  # some file systems do not tell the cases apart
+            number += 1
+            name = f"{image.stem}-{number}"
+        taken.add(name.lower())
+        names[str(image)] = folder / f"{name}.jpg"
+    return names
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.is_dir():
+        images = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix.lower() in IMAGE_SUFFIXES
+            and file.is_file()
+            and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        )
+        if not images:
+            raise ImageError(
+                f"{path}: there are no images in this folder ({' '.join(sorted(IMAGE_SUFFIXES))})"
+            )
+        return images
+    if not path.exists() and glob.has_magic(str(path)):
+        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+        images = [image for match in matches for image in ([match] if match.is_file() else [])]
+        if not images:
+            raise ImageError(f"{path}: no file matches")
+        return images
+    return [path]
+
+
+def _pixels(image: ImageLike) -> Tensor:
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        return pixels_of(image)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3:
+        image = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    if (
+        not isinstance(image, Tensor)
+        or image.dtype != torch.uint8
+        or image.ndim != 3
+        or len(image) != 3
+        or not image.numel()
+    ):
+        kind = type(image).__name__
+        what = f"{kind} {tuple(image.shape)} of {image.dtype}" if hasattr(image, "shape") else kind
+        raise ImageError(
+            f"an image came as {what}; expected a path, a PIL image, a uint8 RGB array "
+            "(H, W, 3) or a uint8 RGB tensor (3, H, W)"
+        )
+    return image.cpu()
