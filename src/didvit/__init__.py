@@ -6,6 +6,7 @@
 """
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _HOMES = {"ModelConfig": "config", "TrainConfig": "config", "train": "training"}
 
 
 def __getattr__(name: str):
+    if name == "__version__":
+        return importlib.metadata.version("didvit")
     # Imported when first asked for: torch takes seconds, and 'didvit --help' does not need it.
     if name not in __all__:
         raise AttributeError(f"module 'didvit' has no attribute {name!r}")

@@ -9,7 +9,7 @@ import safetensors
 import safetensors.torch
 
 from didvit.config import ConfigError, ModelConfig, build_model, model_config_from_json, to_json
-from didvit.files import whole_file
+from didvit.files import whole_file, write_json
 from didvit.method import DiD
 
 FORMAT_VERSION = 1
@@ -55,8 +55,7 @@ def save_checkpoint(
     with whole_file(folder / "model.safetensors") as path:
         safetensors.torch.save_file(state, path)
     content = {"format": FORMAT_VERSION, "labels": list(labels), "model": to_json(config)}
-    with whole_file(folder / "config.json") as path:
-        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / "config.json", content)
 
 
 def load_checkpoint(model: str | Path) -> Checkpoint:
@@ -83,14 +82,21 @@ def load_checkpoint(model: str | Path) -> Checkpoint:
                 f"format {content['format']}, and this version reads {FORMAT_VERSION}"
             )
         labels, config = tuple(content["labels"]), model_config_from_json(content["model"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ConfigError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{config_path} cannot be used: {error!r}") from error
     try:
         state = safetensors.torch.load_file(weights_path)
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{weights_path} is damaged: {error}") from error
 
+    if len(set(labels)) != len(labels):
+        raise CheckpointError(f"{config_path} cannot be used: a label stands in it twice")
     has_backbone = any(name.startswith("backbone.") for name in state)
+    if not has_backbone and config.weights != "embedded":
+        raise CheckpointError(
+            f"{weights_path} does not fit {config_path}: it holds no backbone, and the backbone is "
+            "not the embedded one"
+        )
     built = build_model(config, len(labels), pretrained=not has_backbone)
     if not has_backbone:
         state |= {f"backbone.{k}": tensor for k, tensor in built.backbone.state_dict().items()}
@@ -105,7 +111,7 @@ def _find(model: str | Path) -> Path:
     if Path(model).is_dir():
         return Path(model)
     packaged = Path(str(importlib.resources.files("didvit") / "models"))
-    names = sorted(folder.name for folder in packaged.iterdir() if folder.is_dir())
+    names = sorted(folder.name for folder in packaged.glob("*") if folder.is_dir())
     if str(model) in names:
         return packaged / str(model)
     raise CheckpointError(

@@ -1,5 +1,6 @@
 """The command ``didvit``: train, evaluate, predict. What is heavy is imported when it runs."""
 
+import importlib.metadata
 import json as json_format
 import os
 import sys
@@ -35,7 +36,8 @@ def predict(
 ) -> int:
     """Tag photographs: one JSON line per image, and a picture of what was found where.
 
-    Exit code 0 if every image succeeded, 3 if some failed, 2 for wrong usage.
+    Paths come first, then options. Exit code 0 if every image succeeded, 3 if some failed, 2 for
+    wrong usage.
 
     Args:
         paths: Image files, folders (with the folders in them), and globs.
@@ -45,10 +47,15 @@ def predict(
         threshold: Least score of a label, in [0, 1].
         top_n: Regions to look at, 0 for none (default: the model's own, 4 for 'default').
         batch_size: Images that the network takes at once.
-        device: 'auto' takes a GPU where there is one; or a torch device such as 'cpu'.
+        device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
     """
-    if not paths:
+    if not all(paths) or not paths:
         raise ConfigError("no images: expected files, folders or globs after 'didvit predict'")
+    if output and output.exists() and not output.is_dir():
+        raise ConfigError(f"--output {output} is a file; expected a folder")
+    _check_json(json)
+    from rich.markup import escape
+
     from didvit.console import bar, stderr_console
     from didvit.data.images import ImageError
     from didvit.files import whole_file
@@ -58,10 +65,11 @@ def predict(
     failures: list[Failure] = []
     for path in paths:
         try:
-            images += find_images([path])
+            images += find_images([path], leave_out=output)
         except ImageError as error:
             failures.append(Failure(path, str(error)))
     images = list(dict.fromkeys(images))
+    total = len(images) + len(failures)
     console = stderr_console()
     results = load(model, device).stream(images, threshold, top_n, batch_size)
     pictures = picture_names(images, output) if output else {}
@@ -70,18 +78,18 @@ def predict(
     with _json_lines(json) as write, bar("predicting", len(images), console, shown) as advance:
         for failure in failures:
             write(failure.to_dict())
-            console.print(f"[red]failed[/red] {failure.error}")
+            console.print(f"[red]failed[/red] {escape(failure.error)}")
         for result in results:
             write(result.to_dict())
             if isinstance(result, Failure):
                 failures.append(result)
-                console.print(f"[red]failed[/red] {result.error}")
+                console.print(f"[red]failed[/red] {escape(result.error)}")
             elif output:
                 with whole_file(pictures[result.image]) as path:
                     result.plot().save(path, quality=90)
             advance(1)
     if failures:
-        console.print(f"{len(failures)} failed, {len(images)} images in all")
+        console.print(f"{len(failures)} of {total} failed")
     return SOME_IMAGES_FAILED if failures else SUCCESS
 
 
@@ -102,17 +110,19 @@ def evaluate(
         model: 'default', or a folder that 'didvit train' wrote.
         json: File for the metrics, in percent.
         batch_size: Images that the network takes at once.
-        device: 'auto' takes a GPU where there is one; or a torch device such as 'cpu'.
+        device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
     """
     from rich.console import Console
+    from rich.markup import escape
 
     from didvit.checkpoint import load_checkpoint
     from didvit.console import bar, report_tables, stderr_console
     from didvit.data.table import read_table
     from didvit.evaluation import report, score_table
-    from didvit.files import whole_file
+    from didvit.files import write_json
     from didvit.inference import choose_device
 
+    _check_json(json)
     checkpoint = load_checkpoint(model)
     table = read_table(data, checkpoint.labels)
     chosen, console = choose_device(device), stderr_console()
@@ -121,13 +131,12 @@ def evaluate(
         scores = score_table(network, table, image_size, chosen, batch_size, advance)
     result = report(scores, checkpoint.labels)
     for failure in result.failures:
-        console.print(f"[red]failed[/red] {failure}")
+        console.print(f"[red]failed[/red] {escape(failure)}")
     for rows in report_tables(result, checkpoint.config.fusion):
-        Console().print(rows)
+        Console(emoji=False, highlight=False).print(rows)
     if json:
         content = {"model": model, "data": str(data), **result.to_dict()}
-        with whole_file(json) as path:
-            path.write_text(json_format.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        write_json(json, content)
     return SOME_IMAGES_FAILED if result.failures else SUCCESS
 
 
@@ -148,12 +157,15 @@ def train(config: Annotated[TrainConfig, tyro.conf.arg(name="")]) -> int:
 
 def main() -> None:
     """Run the command; what a user can mend is one line on stderr, not a stack trace."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"didvit {importlib.metadata.version('didvit')}")
+        return
     try:
         code = tyro.extras.subcommand_cli_from_dict(
             {"predict": predict, "evaluate": evaluate, "train": train},
             prog="didvit",
-            description="Name every object in photographs, learned from image-level labels alone, "
-            "and show where each was seen.",
+            description="Name what is in photographs, learned from image-level labels alone, and "
+            "show where each thing was seen. 'didvit --version' prints the version.",
         )
     except ValueError as error:
         if not type(error).__module__.startswith("didvit."):
@@ -168,6 +180,11 @@ def main() -> None:
     except KeyboardInterrupt:
         code = _fail("interrupted", INTERRUPTED)
     sys.exit(code)
+
+
+def _check_json(path: Path | None) -> None:
+    if path and path.is_dir():
+        raise ConfigError(f"--json {path} is a folder; expected a file")
 
 
 def _fail(error: object, code: int) -> int:
@@ -192,5 +209,10 @@ def _json_lines(path: Path | None) -> Iterator:
 
 
 def _write_line(file: IO[str], line: dict) -> None:
-    file.write(json_format.dumps(line, ensure_ascii=False) + "\n")
+    text = json_format.dumps(line, ensure_ascii=False)
+    try:
+        text.encode(file.encoding)
+    except UnicodeEncodeError:
+        text = json_format.dumps(line)
+    file.write(text + "\n")
     file.flush()

@@ -36,7 +36,8 @@ class ModelConfig:
     """Any plain Vision Transformer of timm, with or without the tag of its weights."""
     weights: str = "embedded"
     """Where the backbone starts from: 'embedded' (comes with the installation), 'pretrained' (the
-    hub), 'random', or a .safetensors or original ViT .npz file."""
+    hub), 'random', or a .safetensors or original ViT .npz file. Pixels are normalized as timm does
+    for the backbone's tag."""
     image_size: tuple[int, int] = (224, 224)
     """Height and width of the network's input, in pixels; whole multiples of the patch."""
     top_n: int = 4
@@ -60,6 +61,7 @@ class ModelConfig:
         _check_choices(self)
         _expect(self.top_n >= 0, self, "top_n", "0 (the baseline) or more")
         _expect(0 < self.box_threshold < 1, self, "box_threshold", "a number in (0, 1)")
+        _expect(len(self.image_size) == 2, self, "image_size", "a height and a width in pixels")
         _expect(min(self.image_size) > 0, self, "image_size", "a height and a width in pixels")
 
 
@@ -115,7 +117,7 @@ class TrainConfig:
     seed: int = 0
     """Of the head's first weights, the order of the images, crops and flips."""
     device: str = "auto"
-    """'auto' takes a GPU where there is one; or a torch device such as 'cpu' or 'cuda:1'."""
+    """'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu' or 'mps'."""
 
     def __post_init__(self):
         _check_choices(self)
@@ -129,7 +131,7 @@ class TrainConfig:
         _expect(self.learning_rate is None or self.learning_rate > 0, self, "learning_rate", "> 0")
         _expect(self.weight_decay >= 0, self, "weight_decay", "0 or more")
         _expect(0 <= self.warmup < 1, self, "warmup", "a number in [0, 1)")
-        _expect(self.seed >= 0, self, "seed", "0 or more")
+        _expect(0 <= self.seed < 2**31, self, "seed", "0 to 2147483647")
         if self.momentum is not None:
             _expect(self.optimizer == "sgd", self, "momentum", "none: adamw has no momentum")
             _expect(0 <= self.momentum < 1, self, "momentum", "a number in [0, 1)")
@@ -145,8 +147,7 @@ def build_model(config: ModelConfig, num_categories: int, pretrained: bool = Tru
             caller that loads a checkpoint.
 
     Raises:
-        ConfigError: ``top_n`` exceeds the number of labels, or the input's sides are not whole
-            multiples of the patch.
+        ConfigError: ``top_n`` exceeds the number of labels.
         WeightsError, UnsupportedBackboneError: Of the backbone.
     """
     from didvit.method import DiD, SemanticHead
@@ -159,10 +160,6 @@ def build_model(config: ModelConfig, num_categories: int, pretrained: bool = Tru
         )
     weights = config.weights if pretrained else "random"
     backbone = build_backbone(config.backbone, weights, config.image_size)
-    try:
-        backbone.grid_size(config.image_size)
-    except ValueError as error:
-        raise ConfigError(f"image_size: {error}") from error
     return DiD(
         backbone,
         SemanticHead(backbone.embed_dim, num_categories),

@@ -1,10 +1,13 @@
 """What a person at a terminal sees: bars, log lines and tables. All of it goes to stderr."""
 
+import datetime
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,13 +22,15 @@ from didvit.config import TrainConfig
 from didvit.evaluation import Report
 from didvit.training import TrainingObserver
 
+RECENT_STEPS = 20
+"""That the loss and speed shown are means of."""
 LOG_SECONDS = 30
 """Between the log lines of a training run that has no terminal."""
 
 
 def stderr_console() -> Console:
     """Messages wrap at the terminal's width, and nowhere else."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 @contextmanager
@@ -53,21 +58,21 @@ def bar(
 class TrainingConsole(TrainingObserver):
     """A bar with loss, images per second and time left; plain lines where there is no terminal.
 
-    Images per second count the time of training steps, without evaluations.
+    Loss and speed are those of the last `RECENT_STEPS`. Time left counts the looks at images that
+    are to come, those of the evaluations included, as if each took the same time.
     """
 
     def __init__(self, config: TrainConfig, console: Console):
         self.config = config
         self.console = console
-        self.seconds, self.images = 0.0, 0
+        self.recent: deque[tuple[float, float, int, int]] = deque(maxlen=RECENT_STEPS)
+        self.num_validation = 0
         self.last_step = self.last_line = time.monotonic()
         self.progress = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
             BarColumn(),
             TextColumn("{task.fields[state]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
         )
@@ -85,23 +90,34 @@ class TrainingConsole(TrainingObserver):
         self.console.print(
             f"{num_images} images with {num_labels} labels; {num_validation} to validate on"
         )
+        self.num_validation = num_validation
         self.last_step = self.last_line = time.monotonic()
 
     def step(self, step: int, loss: float, learning_rate: float, images: int) -> None:
         """Advance the bar, or print a line now and then."""
         now = time.monotonic()
-        self.seconds, self.images = self.seconds + now - self.last_step, self.images + images
+        self.recent.append((now - self.last_step, loss, images, self._passes(step - 1, step)))
         self.last_step = now
-        speed = self.images / self.seconds if self.seconds else 0.0
-        state = f"loss {loss:.4f}  {speed:.1f} images/s"
+        seconds, losses, num_images, passes = map(sum, zip(*self.recent, strict=True))
+        left = seconds / passes * self._passes(step, self.config.steps, evaluations=True)
+        loss, speed = losses / len(self.recent), num_images / max(seconds, 1e-9)
+        time_left = datetime.timedelta(seconds=round(left))
+        state = f"loss {loss:.4f}  {speed:.1f} images/s  left {time_left}"
         self.progress.update(self.task, completed=step, state=state)
         if not self.console.is_terminal and now - self.last_line >= LOG_SECONDS:
-            left = self.seconds / step * (self.config.steps - step)
-            self.console.print(
-                f"step {step}/{self.config.steps}  {state}  learning rate {learning_rate:.2g}  "
-                f"left {left / 60:.0f} min"
-            )
+            rate = f"learning rate {learning_rate:.2g}"
+            self.console.print(f"step {step}/{self.config.steps}  {rate}  {state}")
             self.last_line = now
+
+    def _passes(self, start: int, stop: int, evaluations: bool = False) -> int:
+        """Looks at images in the steps from ``start`` (from 0) to ``stop`` (exclusive)."""
+        looks, every = 1 + self.config.model.top_n, self.config.evaluate_every
+        alone = max(min(stop, self.config.global_steps) - start, 0)
+        passes = (alone + (stop - start - alone) * looks) * self.config.batch_size
+        if evaluations:
+            times = -(-stop // every) - start // every  # the last step always has one
+            passes += times * self.num_validation * looks
+        return passes
 
     def evaluation(self, step: int, result: Report, best: bool) -> None:
         """One line with the mAP of every fusion."""
@@ -111,28 +127,24 @@ class TrainingConsole(TrainingObserver):
 
     def warn(self, message: str) -> None:
         """A line of its own."""
-        self.console.print(f"[yellow]warning[/yellow] {message}")
+        self.console.print(f"[yellow]warning[/yellow] {escape(message)}")
 
 
 def report_tables(result: Report, fusion: str) -> list[Table]:
     """The metrics of every fusion, and AP by label of the model's own."""
     metrics = Table(title=f"{result.num_images} images, in percent")
-    metrics.add_column("fusion")
-    columns = (
-        "mAP",
-        *(f"{c} {k}" for k in ("all", "top3") for c in result.fusions[fusion].all._fields),
-    )
-    for column in columns:
-        metrics.add_column(column.replace(" ", "\n"), justify="right")
-    for name, row in result.fusions.items():
-        values = (row.mAP, *row.all, *row.top3)
-        metrics.add_row(
-            f"{name} *" if name == fusion else name, *(f"{value:.1f}" for value in values)
-        )
+    metrics.add_column("")
+    for name in result.fusions:
+        metrics.add_column(f"{name} *" if name == fusion else name, justify="right")
+    own = [(row.mAP, *row.all, *row.top3) for row in result.fusions.values()]
+    fields = result.fusions[fusion].all._fields
+    names = ("mAP", *(f"{c} {k}" for k in ("all", "top3") for c in fields))
+    for name, values in zip(names, zip(*own, strict=True), strict=True):
+        metrics.add_row(name, *(f"{value:.1f}" for value in values))
     metrics.caption = "* the model's own fusion"
     by_label = Table(title=f"AP by label, fusion {fusion}")
     by_label.add_column("label")
     by_label.add_column("AP", justify="right")
     for label, ap in result.fusions[fusion].AP.items():
-        by_label.add_row(label, "none in the data" if ap is None else f"{ap:.1f}")
+        by_label.add_row(escape(label), "none in the data" if ap is None else f"{ap:.1f}")
     return [metrics, by_label]

@@ -65,6 +65,7 @@ class Report:
         fusions = {
             name: {
                 **asdict(report),
+                "mAP": None if np.isnan(report.mAP) else report.mAP,
                 "all": report.all._asdict(),
                 "top3": report.top3._asdict(),
             }
@@ -101,7 +102,7 @@ def score_table(
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}; expected 1 or more")
-    was_training = model.training
+    was_training, generator = model.training, torch.Generator().manual_seed(0)
     model.eval()
     global_logits, local_logits, kept, failures = [], [], [], []
     for start in range(0, len(table), batch_size):
@@ -114,7 +115,7 @@ def score_table(
             except ImageError as error:
                 failures.append(str(error))
         if sources:
-            output = run_model(model, sources, image_size, device)
+            output = run_model(model, sources, image_size, device, generator)
             global_logits.append(output.global_logits.cpu())
             local_logits.append(output.local_logits.cpu())
         advance(len(indices))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from didvit.checkpoint import load_checkpoint
 from didvit.config import ConfigError
-from didvit.data.images import IMAGE_SUFFIXES, ImageError, pixels_of, read_image
+from didvit.data.images import IMAGE_SUFFIXES, ImageError, decode, read_image
 from didvit.method import DiD, DiDOutput, resize_whole, scale_boxes
 
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
@@ -66,7 +66,7 @@ class Maps(NamedTuple):
     instance: Float[np.ndarray, "K h w"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What the model found in one image.
 
@@ -126,7 +126,7 @@ class Predictor:
         model: The trained DiD; put into evaluation mode.
         labels: One name per category.
         image_size: Height and width of the network's input.
-        device: Where it runs; None takes a GPU where there is one.
+        device: Where it runs; None takes a CUDA GPU where there is one.
     """
 
     def __init__(
@@ -188,7 +188,12 @@ class Predictor:
             raise ConfigError(f"threshold is {threshold}; expected a probability in [0, 1]")
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; expected 1 or more")
-        model = self._with_top_n(top_n)
+        return self._stream(images, threshold, self._with_top_n(top_n), batch_size)
+
+    def _stream(
+        self, images: Iterable[ImageLike], threshold: float, model: DiD, batch_size: int
+    ) -> Iterator[Prediction | Failure]:
+        generator = torch.Generator().manual_seed(0)
         pending: list[tuple[str, Tensor | Failure]] = []
         for place, image in enumerate(images):
             name = str(image) if isinstance(image, str | Path) else f"image {place}"
@@ -197,9 +202,9 @@ class Predictor:
             except ImageError as error:
                 pending.append((name, Failure(name, str(error))))
             if len(pending) == batch_size:
-                yield from self._run(model, pending, threshold)
+                yield from self._run(model, pending, threshold, generator)
                 pending = []
-        yield from self._run(model, pending, threshold)
+        yield from self._run(model, pending, threshold, generator)
 
     def _with_top_n(self, top_n: int | None) -> DiD:
         if top_n is None:
@@ -211,10 +216,16 @@ class Predictor:
         return self.model.with_top_n(top_n)
 
     def _run(
-        self, model: DiD, pending: list[tuple[str, Tensor | Failure]], threshold: float
+        self,
+        model: DiD,
+        pending: list[tuple[str, Tensor | Failure]],
+        threshold: float,
+        generator: torch.Generator,
     ) -> Iterator[Prediction | Failure]:
         sources = [pixels for _, pixels in pending if isinstance(pixels, Tensor)]
-        output = run_model(model, sources, self.image_size, self.device) if sources else None
+        output = (
+            run_model(model, sources, self.image_size, self.device, generator) if sources else None
+        )
         place = 0
         for name, pixels in pending:
             if isinstance(pixels, Failure):
@@ -265,7 +276,7 @@ def load(model: str | Path = "default", device: str | torch.device | None = None
 
     Args:
         model: ``"default"``, which comes with the package, or a folder that ``didvit train`` wrote.
-        device: Where it runs; None takes a GPU where there is one.
+        device: Where it runs; None takes a CUDA GPU where there is one.
 
     Raises:
         CheckpointError: There is no such model, or it is damaged.
@@ -277,67 +288,102 @@ def load(model: str | Path = "default", device: str | torch.device | None = None
 
 @torch.inference_mode()
 def run_model(
-    model: DiD, sources: list[Tensor], image_size: tuple[int, int], device: torch.device
+    model: DiD,
+    sources: list[Tensor],
+    image_size: tuple[int, int],
+    device: torch.device,
+    generator: torch.Generator,
 ) -> DiDOutput:
-    """DiD on photographs ``(3, H, W)`` of any sizes; random strategies are the same every time."""
+    """DiD on photographs ``(3, H, W)`` of any sizes; random strategies draw from the generator."""
     sources = [source.to(device) for source in sources]
-    images = resize_whole(sources, image_size).to(device)
-    return model(images, sources, torch.Generator().manual_seed(0))
+    return model(resize_whole(sources, image_size), sources, generator)
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """The device named; for None or ``"auto"`` a GPU where there is one, else the CPU."""
+    """The device named; for None or ``"auto"`` a CUDA GPU where there is one, else the CPU.
+
+    Raises:
+        ConfigError: There is no such device here.
+    """
     if device not in (None, "auto"):
-        return torch.device(device)
+        try:
+            chosen = torch.device(device)
+            torch.empty(0, device=chosen)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(
+                f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}"
+            ) from error
+        return chosen
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def find_images(paths: Iterable[str | Path]) -> list[Path]:
+def find_images(paths: Iterable[str | Path], leave_out: Path | None = None) -> list[Path]:
     """The image files that files, folders and globs stand for, in order, each once.
 
     A folder stands for the images in it and below it, sorted, hidden ones left out. A path that
     does not exist is kept, for the reader to report.
 
+    Args:
+        paths: Files, folders and globs.
+        leave_out: A folder whose images no other folder stands for: that of the pictures made.
+
     Raises:
-        ImageError: A folder has no images, or a glob matches nothing.
+        ImageError: A folder has no images, a glob matches nothing, or a path is impossible.
     """
     found: dict[Path, None] = {}
     for path in paths:
-        found |= dict.fromkeys(_expand(Path(path)))
+        if not str(path):
+            raise ImageError("a path is empty; expected a file, a folder or a glob")
+        found |= dict.fromkeys(_expand(Path(path), leave_out and leave_out.resolve()))
     return list(found)
 
 
 def picture_names(images: Iterable[Path], folder: Path) -> dict[str, Path]:
-    """Where the picture of each image goes: ``folder/NAME.jpg``, numbered where names collide."""
+    """Where the picture of each image goes: ``folder/NAME.jpg``, numbered where names collide.
+
+    Raises:
+        ConfigError: An image lies in the folder itself: a picture could take its place.
+    """
     taken: set[str] = set()
     names: dict[str, Path] = {}
     for image in images:
-        name, number = image.stem, 1
-        while name.lower() in taken:  # some file systems do not tell the cases apart
+        if folder.exists() and image.parent.exists() and folder.samefile(image.parent):
+            raise ConfigError(
+                f"output {folder} is the folder of the image {image.name}, which a picture could "
+                "overwrite; choose another folder"
+            )
+        stem = image.stem[:100]  # long names leave no room for a number
+        name, number = stem, 1
+        while name.lower() in taken:  # some file systems do not tell upper from lower case
             number += 1
-            name = f"{image.stem}-{number}"
+            name = f"{stem}-{number}"
         taken.add(name.lower())
         names[str(image)] = folder / f"{name}.jpg"
     return names
 
 
-def _expand(path: Path) -> list[Path]:
-    if path.is_dir():
+def _expand(path: Path, leave_out: Path | None) -> list[Path]:
+    try:
+        exists, is_folder = path.exists(), path.is_dir()
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}") from error
+    if is_folder:
         images = sorted(
             file
             for file in path.rglob("*")
             if file.suffix.lower() in IMAGE_SUFFIXES
             and file.is_file()
             and not any(part.startswith(".") for part in file.relative_to(path).parts)
+            and leave_out not in file.resolve().parents
         )
         if not images:
             raise ImageError(
                 f"{path}: there are no images in this folder ({' '.join(sorted(IMAGE_SUFFIXES))})"
             )
         return images
-    if not path.exists() and glob.has_magic(str(path)):
+    if not exists and glob.has_magic(str(path)):
         matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
-        images = [image for match in matches for image in ([match] if match.is_file() else [])]
+        images = [file for match in matches for file in ([match] if match.is_file() else [])]
         if not images:
             raise ImageError(f"{path}: no file matches")
         return images
@@ -348,9 +394,9 @@ def _pixels(image: ImageLike) -> Tensor:
     if isinstance(image, str | Path):
         return read_image(image)
     if isinstance(image, Image.Image):
-        return pixels_of(image)
+        return decode(image, "the image")
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3:
-        image = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+        image = torch.from_numpy(image.copy()).permute(2, 0, 1)
     if (
         not isinstance(image, Tensor)
         or image.dtype != torch.uint8

@@ -2,7 +2,6 @@
 
 import csv
 import importlib.metadata
-import json
 import math
 import platform
 from pathlib import Path
@@ -14,11 +13,12 @@ from torch.optim import SGD, AdamW, Optimizer
 from didvit.checkpoint import save_checkpoint
 from didvit.config import ConfigError, TrainConfig, build_model, to_json
 from didvit.data.stream import TrainingStream
-from didvit.data.table import read_table
+from didvit.data.table import DataError, read_table
 from didvit.evaluation import Report, report, score_table
-from didvit.files import whole_file
+from didvit.files import whole_file, write_json
 from didvit.inference import choose_device
 from didvit.method import DiD, multi_view_loss, resize_whole
+from didvit.method.localization import NonFiniteMapError
 
 
 class TrainingError(ValueError):
@@ -32,8 +32,7 @@ class TrainingObserver:
         """The data are read; the first batch is next."""
 
     def step(self, step: int, loss: float, learning_rate: float, images: int) -> None:
-        """A step is done: its number from 1, the mean loss since the last evaluation, its learning
-        rate and images."""
+        """A step is done: its number from 1, its loss, learning rate and images."""
 
     def evaluation(self, step: int, result: Report, best: bool) -> None:
         """The validation data were scored after a step; ``best`` of all so far."""
@@ -59,10 +58,14 @@ def train(config: TrainConfig, observer: TrainingObserver | None = None) -> Path
         TrainingError: The loss is no longer finite.
     """
     observer = observer or TrainingObserver()
+    if config.output.exists() and not config.output.is_dir():
+        raise ConfigError(f"output {config.output} is a file; expected a folder")
     if (config.output / "config.json").exists():
         raise ConfigError(f"output {config.output} holds a model already; choose another folder")
     table = read_table(config.data.train)
     validation = read_table(config.data.val, table.labels)
+    if not validation.targets.any():
+        raise DataError(f"{config.data.val}: no image has a label, so that nothing can be chosen")
     shared = set(map(Path.resolve, table.images)) & set(map(Path.resolve, validation.images))
     if shared:
         raise ConfigError(
@@ -75,8 +78,7 @@ def train(config: TrainConfig, observer: TrainingObserver | None = None) -> Path
     model.backbone.requires_grad_(not config.freeze_backbone)
     optimizer = build_optimizer(model, config)
     frozen_embedded = config.freeze_backbone and config.model.weights == "embedded"
-    with whole_file(config.output / "train.json") as path:
-        path.write_text(json.dumps(to_json(config) | {"versions": versions()}, indent=2) + "\n")
+    write_json(config.output / "train.json", to_json(config) | {"versions": versions()})
 
     observer.start(len(table), len(table.labels), len(validation))
     stream = TrainingStream(table, config.seed, config.train_transform == "multi_scale_crop")
@@ -91,8 +93,11 @@ def train(config: TrainConfig, observer: TrainingObserver | None = None) -> Path
             group["lr"] = learning_rate
         model.train()
         model.backbone.train(not config.freeze_backbone)
-        loss = training_step(model, batch.sources, batch.targets, config, step)
-        value = loss.item()
+        try:
+            loss = training_step(model, batch.sources, batch.targets, config, step)
+            value = loss.item()
+        except NonFiniteMapError:
+            value = math.nan
         if not math.isfinite(value):
             raise TrainingError(
                 f"the loss is {value} at step {step + 1}: lower learning_rate "
@@ -102,7 +107,7 @@ def train(config: TrainConfig, observer: TrainingObserver | None = None) -> Path
         loss.backward()
         optimizer.step()
         loss_sum, loss_steps = loss_sum + value, loss_steps + 1
-        observer.step(step + 1, loss_sum / loss_steps, learning_rate, len(batch.sources))
+        observer.step(step + 1, value, learning_rate, len(batch.sources))
 
         if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
             scores = score_table(model, validation, config.model.image_size, device)
@@ -114,9 +119,8 @@ def train(config: TrainConfig, observer: TrainingObserver | None = None) -> Path
                 save_checkpoint(
                     config.output, model, table.labels, config.model, not frozen_embedded
                 )
-                with whole_file(config.output / "metrics.json") as path:
-                    content = {"step": step + 1, **result.to_dict()}
-                    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+                content = {"step": step + 1, **result.to_dict()}
+                write_json(config.output / "metrics.json", content)
             row = {"step": step + 1, "loss": loss_sum / loss_steps, "learning_rate": learning_rate}
             history.append(row | {f"val_{k}": v.mAP for k, v in result.fusions.items()})
             _write_history(config.output / "history.csv", history)
@@ -137,7 +141,7 @@ def training_step(
     generator = torch.Generator().manual_seed(config.seed * 2**32 + step)
     if step < config.global_steps:
         model = model.with_top_n(0)
-    output = model(resize_whole(sources, config.model.image_size).to(device), sources, generator)
+    output = model(resize_whole(sources, config.model.image_size), sources, generator)
     return multi_view_loss(output, targets.to(device))
 
 
@@ -176,8 +180,15 @@ def versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        **{name: importlib.metadata.version(name) for name in packages},
+        **{name: _version(name) for name in packages},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed as such"  # another package may bring the same module
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

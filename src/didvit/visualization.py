@@ -56,7 +56,7 @@ def draw_prediction(prediction: "Prediction") -> Image.Image:
     found = {label.label for label in prediction.labels}
     regions = [
         _Drawn(
-            f"{region.label} {region.score:.2f}",
+            f"{_one_line(region.label)} {region.score:.2f}",
             color,
             (
                 round(region.box[0] * scale_x),
@@ -69,7 +69,9 @@ def draw_prediction(prediction: "Prediction") -> Image.Image:
         for region, color in zip(prediction.regions, cycle(COLORS), strict=False)
     ]
     width = max(photograph.width, MIN_WIDTH)
-    found_text = "   ".join(f"{label.label} {label.score:.2f}" for label in prediction.labels)
+    found_text = "   ".join(
+        f"{_one_line(label.label)} {label.score:.2f}" for label in prediction.labels
+    )
     parts = [
         _caption(found_text or "no label reaches the threshold", width),
         _draw_regions(photograph, regions),
@@ -218,3 +220,7 @@ def _stack(pictures: Sequence[Image.Image], width: int) -> Image.Image:
         stack.paste(picture, (0, y))
         y += picture.height + GAP
     return stack
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

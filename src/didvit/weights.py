@@ -1,9 +1,13 @@
 """Backbones by name, and where their weights come from: a hub, a file, or an installed package."""
 
 import importlib.metadata
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+from zipfile import BadZipFile
 
 import numpy as np
 import safetensors
@@ -47,17 +51,23 @@ def build_backbone(
 
     Raises:
         UnsupportedBackboneError: The architecture is not a plain Vision Transformer.
-        WeightsError: The architecture is unknown, or the weights cannot be had or do not fit it.
+        WeightsError: The architecture or its tag is unknown, the sides of the input are not whole
+            multiples of the patch, or the weights cannot be had or do not fit.
     """
     if not timm.is_model(architecture):
         raise WeightsError(
             f"timm knows no architecture {architecture!r}; "
             "timm.list_models('vit*') lists the Vision Transformers"
         )
+    _check_geometry(architecture, image_size)
     if weights == "pretrained":
-        vit = _create(architecture, image_size, pretrained=True)
+        vit = _download(architecture, image_size)
+    elif weights.endswith(".npz"):
+        vit = _create(architecture)
+        _load_npz(vit, Path(weights))
+        vit.set_input_size(img_size=image_size)  # resamples the position embeddings
     else:
-        vit = _create(architecture, image_size, pretrained=False)
+        vit = _create(architecture, img_size=image_size)
         if weights == "embedded":
             if architecture.partition(".")[0] != EMBEDDED_BACKBONE:
                 raise WeightsError(
@@ -65,7 +75,7 @@ def build_backbone(
                 )
             _load(vit, read_embedded_weights(), "the embedded weights")
         elif weights != "random":
-            _load_file(vit, Path(weights))
+            _load(vit, _read_safetensors(Path(weights)), weights)
     return ViTBackbone(vit, *pixel_statistics(vit))
 
 
@@ -75,58 +85,89 @@ def pixel_statistics(vit: VisionTransformer) -> tuple[tuple[float, ...], tuple[f
     return tuple(config["mean"]), tuple(config["std"])
 
 
-def _create(architecture: str, image_size: tuple[int, int], pretrained: bool) -> VisionTransformer:
+def _check_geometry(architecture: str, image_size: tuple[int, int]) -> None:
+    """Refuse what cannot serve before anything is downloaded."""
     try:
-        # Refuse what is unsupported before anything is downloaded, and before arguments that only
-        # a VisionTransformer takes are passed.
         with torch.device("meta"):
-            check_supported(timm.create_model(architecture, num_classes=0))
-        vit = timm.create_model(
-            architecture,
-            pretrained=pretrained,
-            num_classes=0,
-            img_size=image_size,
-            dynamic_img_size=True,
+            vit = timm.create_model(architecture, num_classes=0)
+    except RuntimeError as error:  # timm's word for a tag that it does not know
+        raise WeightsError(f"{architecture}: {_first_line(error)}") from error
+    check_supported(vit)
+    (height, width), (patch_height, patch_width) = image_size, vit.patch_embed.patch_size
+    if height % patch_height or width % patch_width:
+        raise WeightsError(
+            f"image_size is {height} {width}, and the patches of {architecture} are "
+            f"{patch_height}x{patch_width} pixels; expected whole multiples of them"
         )
-        return cast(VisionTransformer, vit)
+
+
+def _create(architecture: str, **settings: Any) -> VisionTransformer:
+    vit = timm.create_model(architecture, num_classes=0, dynamic_img_size=True, **settings)
+    return cast(VisionTransformer, vit)
+
+
+def _download(architecture: str, image_size: tuple[int, int]) -> VisionTransformer:
+    try:
+        with _quiet("huggingface_hub"):  # it logs every retry; the error below says it once
+            return _create(architecture, pretrained=True, img_size=image_size)
     except (OSError, RuntimeError) as error:
-        if not pretrained:
-            raise
         raise WeightsError(
             f"the pre-trained weights of {architecture} cannot be had from the hub "
             f"({_first_line(error)}). {_OFFLINE_WAYS}"
         ) from error
 
 
-def _load_file(vit: VisionTransformer, path: Path) -> None:
+def _check_file(path: Path) -> None:
     if not path.is_file():
         raise WeightsError(
             f"there is no weights file {str(path)!r}; expected 'pretrained', 'embedded', 'random', "
             "or the path of a .safetensors or .npz file"
         )
-    if path.suffix == ".safetensors":
-        try:
-            state = safetensors.torch.load_file(path)
-        except safetensors.SafetensorError as error:
-            raise WeightsError(f"{path} is not a safetensors file: {error}") from error
-        _load(vit, state, str(path))
-    elif path.suffix == ".npz":
-        try:
-            vit.load_pretrained(str(path))
-        except (KeyError, ValueError, RuntimeError, OSError) as error:
-            raise WeightsError(
-                f"{path} does not hold the original ViT weights of this architecture: "
-                f"{_first_line(error)}"
-            ) from error
-    else:
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    _check_file(path)
+    if path.suffix != ".safetensors":
         raise WeightsError(
             f"{path}: weights are read from .safetensors and from original ViT .npz files, "
             f"not from {path.suffix or 'a file without suffix'} (pickles are never opened)"
+        )
+    try:
+        return safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"{path} is not a safetensors file: {error}") from error
+
+
+@torch.no_grad()
+def _load_npz(vit: VisionTransformer, path: Path) -> None:
+    """Load the original ViT weights, every tensor of the transformer."""
+    _check_file(path)
+    for parameter in vit.parameters():
+        parameter.fill_(torch.nan)  # to see what the file leaves out: timm does not say
+    try:
+        vit.load_pretrained(str(path))
+    except (KeyError, ValueError, RuntimeError, OSError, EOFError, BadZipFile) as error:
+        raise WeightsError(
+            f"{path} does not hold the original ViT weights of this architecture: "
+            f"{_first_line(error)}"
+        ) from error
+    missing = [name for name, tensor in vit.named_parameters() if not tensor.isfinite().all()]
+    if missing:
+        raise WeightsError(
+            f"{path} does not hold the original ViT weights of this architecture: "
+            f"{', '.join(missing)} would be missing"
         )
 
 
 def _load(vit: VisionTransformer, state: dict[str, Tensor], name: str) -> None:
     """Load every tensor of the transformer; the file may hold a classifier besides."""
+    for key, tensor in state.items():
+        patch_size = tuple(tensor.shape[2:])
+        if key.endswith("patch_embed.proj.weight") and patch_size != vit.patch_embed.patch_size:
+            raise WeightsError(
+                f"{name} is for patches of {patch_size} pixels, and the architecture's are "
+                f"{vit.patch_embed.patch_size}"
+            )
     try:
         state = checkpoint_filter_fn(state, vit)
         state = {
@@ -137,6 +178,18 @@ def _load(vit: VisionTransformer, state: dict[str, Tensor], name: str) -> None:
         vit.load_state_dict(state)
     except (RuntimeError, KeyError, AttributeError) as error:
         raise WeightsError(f"{name} does not fit the architecture: {error}") from error
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """No log messages below an error from a library, for a while."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _first_line(error: BaseException) -> str:

@@ -34,7 +34,7 @@ def read_image(path: str | PathLike[str]) -> UInt8[Tensor, "3 H W"]:
             # Twice Pillow's limit raises, and once warns: a picture that large is refused at once.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return pixels_of(image)
+                return decode(image, str(path))
     except FileNotFoundError as error:
         raise ImageError(f"{path}: there is no such file") from error
     except UnidentifiedImageError as error:
@@ -44,11 +44,21 @@ def read_image(path: str | PathLike[str]) -> UInt8[Tensor, "3 H W"]:
             f"{path}: more pixels than the limit of {Image.MAX_IMAGE_PIXELS:,} "
             "(PIL.Image.MAX_IMAGE_PIXELS)"
         ) from error
-    # Damaged files raise nearly anything from within Pillow's decoders.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{path}: the image is damaged or unreadable ({error})") from error
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror or error}") from error
+
+
+def decode(image: Image.Image, name: str) -> UInt8[Tensor, "3 H W"]:
+    """`pixels_of` an image whose file may be damaged.
+
+    Raises:
+        ImageError: Its pixels cannot be had; the message begins with ``name``.
+    """
+    try:
+        return pixels_of(image)
+    # Pillow's decoders raise nearly anything at damaged files, and none may end a batch.
+    except Exception as error:
+        raise ImageError(f"{name}: the image is damaged or unreadable ({error})") from error
 
 
 def pixels_of(image: Image.Image) -> UInt8[Tensor, "3 H W"]:

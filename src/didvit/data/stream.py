@@ -45,13 +45,13 @@ class TrainingStream(Dataset):
         self.targets = torch.from_numpy(table.targets).float()
         self.seed = seed
         self.augment = augment
+        self._known_order: tuple[int, np.ndarray] = -1, np.empty(0)
 
-    def __getitem__(self, position: int) -> tuple[Tensor, Tensor, list[str]]:
+    def __getitem__(self, position: int) -> tuple[Tensor | None, Tensor, list[str]]:
         failures = []
         for attempt in range(position, position + len(self.table)):
             epoch, place = divmod(attempt, len(self.table))
-            order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.table))
-            index = int(order[place])
+            index = int(self._order(epoch)[place])
             try:
                 image = read_image(self.table.images[index])
             except ImageError as error:
@@ -60,18 +60,32 @@ class TrainingStream(Dataset):
             if self.augment:
                 rng = np.random.default_rng((self.seed, 1, position))
                 image = random_flip(multi_scale_crop(image, rng), rng)
-            return image, self.targets[index], failures
-        raise DataError(f"none of the {len(self.table)} training images can be read: {failures[0]}")
+            # A copy of the crop alone: a view would send the whole photograph between processes.
+            return image.contiguous(), self.targets[index], failures
+        # An error raised here would reach the user with a worker's stack trace.
+        return None, self.targets[0], failures
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if self._known_order[0] != epoch:
+            rng = np.random.default_rng((self.seed, 0, epoch))
+            self._known_order = epoch, rng.permutation(len(self.table))
+        return self._known_order[1]
 
     def batches(self, start: int, stop: int, batch_size: int, workers: int = 0) -> Iterator[Batch]:
-        """Batches of the steps ``start`` to ``stop`` (exclusive)."""
+        """Batches of the steps ``start`` to ``stop`` (exclusive).
+
+        Raises:
+            DataError: No image of the table can be read.
+        """
         positions = range(start * batch_size, stop * batch_size)
         loader = DataLoader(
-            self, batch_size, sampler=positions, num_workers=workers, collate_fn=_collate
+            self, batch_size, sampler=positions, num_workers=workers, collate_fn=list
         )
-        return iter(loader)
-
-
-def _collate(items: list[tuple[Tensor, Tensor, list[str]]]) -> Batch:
-    sources, targets, failures = zip(*items, strict=True)
-    return Batch(list(sources), torch.stack(targets), list(chain.from_iterable(failures)))
+        for items in loader:
+            sources, targets, failures = zip(*items, strict=True)
+            if any(source is None for source in sources):
+                reason = next(f[0] for s, f in zip(sources, failures, strict=True) if s is None)
+                raise DataError(
+                    f"none of the {len(self.table)} training images can be read: {reason}"
+                )
+            yield Batch(list(sources), torch.stack(targets), list(chain.from_iterable(failures)))

@@ -56,12 +56,14 @@ def read_table(paths: Path | Sequence[Path], labels: Sequence[str] | None = None
             is not among ``labels``, or there is no image or no label at all.
     """
     paths = [paths] if isinstance(paths, Path) else list(paths)
+    places: dict[Path, str] = {}  # image, whatever path leads to it -> where it is listed
     listed: dict[Path, tuple[str, frozenset[str]]] = {}  # image -> where it is listed, its labels
     for path in paths:
         for where, image, image_labels in _rows(path):
-            if image in listed:
+            first = places.setdefault(image.resolve(), where)
+            if first is not where:
                 raise DataError(
-                    f"{where}: the image {image.name} is listed already, at {listed[image][0]}; "
+                    f"{where}: the image {image.name} is listed already, at {first}; "
                     "put all labels of an image into one row"
                 )
             listed[image] = where, image_labels
@@ -103,6 +105,10 @@ def _rows(path: Path):
                     )
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
+                if None in row:
+                    raise DataError(
+                        f"{where}: more cells than columns; labels are joined by {SEPARATOR!r}"
+                    )
                 if not row["image"] or row["labels"] is None:
                     raise DataError(f"{where}: expected an image and its labels, got {row}")
                 cell = (label.strip() for label in row["labels"].split(SEPARATOR))

@@ -9,7 +9,7 @@ SCALES = (1.0, 0.875, 0.75, 0.66, 0.5)
 
 OFFSETS = ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2), (0, 2), (4, 2), (2, 0), (2, 4), (1, 1), (3, 1))
 OFFSETS += ((1, 3), (3, 3))
-"""Corners, centre, edge centres and quarters: (x, y) in quarters of the room that a crop leaves."""
+"""Corners, center, edge centers and quarters: (x, y) in quarters of the room that a crop leaves."""
 
 
 def multi_scale_crop(image: Tensor, rng: np.random.Generator) -> Tensor:

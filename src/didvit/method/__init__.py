@@ -26,7 +26,7 @@ an image's views gives the local logits. *Fusion* of global and local logits is 
     2.2.4  dynamic instance localization         localization.py, views.py
     2.2    figure 1: the whole; 3.1: the loss    model.py
 
-Pixels are floats in [0, 1] (or uint8) everywhere; only the backbone normalizes them.
+Pixels are floats in [0, 1]; only the backbone normalizes them. Sources may be uint8.
 Boxes are ``[x0, y0, x1, y1)`` in whole pixels, the end exclusive, of the image that is named.
 Nothing here imports the rest of the package.
 """

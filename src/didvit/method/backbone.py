@@ -61,8 +61,8 @@ class ViTBackbone(nn.Module):
         super().__init__()
         check_supported(vit)
         self.vit = vit
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     @property
     def patch_size(self) -> tuple[int, int]:
@@ -126,6 +126,8 @@ class ViTBackbone(nn.Module):
         return BackboneOutput(self._patch_map(tokens, images), attentions)
 
     def _embed(self, images: Tensor) -> Tensor:
+        if not images.is_floating_point():
+            raise ValueError(f"images are {images.dtype}; expected floats in [0, 1]")
         self.grid_size(size_of(images))
         vit = self.vit
         tokens = vit.patch_embed((images - self.mean) / self.std)
@@ -162,11 +164,11 @@ def mean_attention(
     query: Float[Tensor, "B M T d"], key: Float[Tensor, "B M T d"]
 ) -> Float[Tensor, "B T T"]:
     """Mean over heads of ``softmax(QKᵀ/√d)`` (eq. 4), a block of query rows at a time."""
-    heads = query.shape[1]
+    batch, heads = query.shape[:2]
     query = (query * query.shape[-1] ** -0.5).flatten(0, 1)
     key = key.contiguous().flatten(0, 1).mT
     means = [
-        torch.bmm(rows, key).softmax(-1).unflatten(0, (-1, heads)).mean(1)
+        torch.bmm(rows, key).softmax(-1).unflatten(0, (batch, heads)).mean(1)
         for rows in query.split(QUERY_ROWS, dim=1)
     ]
     return torch.cat(means, dim=1)

@@ -19,6 +19,10 @@ Size = tuple[int, int]
 Localizer = Callable[[Tensor, Size, float, Size, Generator | None], Tensor]
 
 
+class NonFiniteMapError(ValueError):
+    """An instance map holds NaN or infinity, so that it has no box."""
+
+
 @torch.no_grad()
 def localize_largest_component(
     instance_maps: Float[Tensor, "B K h w"],
@@ -35,12 +39,14 @@ def localize_largest_component(
     """
     maps = _upsample(instance_maps.flatten(0, 1), image_size)  # B*K H W
     low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    maps.sub_(low).div_(high - low)  # in [0, 1]; in place: these are the largest tensors here
     # The scaled map's maximum is 1, so that 100·λ % of it is λ.
-    foreground = ((maps - low) / (high - low) > box_threshold).to(torch.uint8).cpu().numpy()
+    foreground = (maps > box_threshold).view(torch.uint8).cpu().numpy()
     constant = (instance_maps.amax((-2, -1)) == instance_maps.amin((-2, -1))).flatten().tolist()
     height, width = image_size
     boxes = [
-        (0, 0, width, height) if is_constant else _largest_component(mask)
+        # Nothing is foreground where λ rounds to 1.
+        (0, 0, width, height) if is_constant or not mask.any() else _largest_component(mask)
         for mask, is_constant in zip(foreground, constant, strict=True)
     ]
     return _finish(boxes, instance_maps, image_size, patch_size)
@@ -99,8 +105,11 @@ LOCALIZERS: dict[str, Localizer] = {
 
 def _upsample(maps: Float[Tensor, "n h w"], image_size: Size) -> Float[Tensor, "n H W"]:
     if not maps.isfinite().all():
-        raise ValueError("an instance map holds NaN or infinity: the weights or the input are bad")
-    return F.interpolate(maps[None].float(), image_size, mode="bilinear", align_corners=False)[0]
+        raise NonFiniteMapError(
+            "an instance map holds NaN or infinity: the weights are damaged, or training diverged"
+        )
+    maps = maps.float().unsqueeze(1)  # n 1 h w: n may be 0
+    return F.interpolate(maps, image_size, mode="bilinear", align_corners=False).squeeze(1)
 
 
 def _largest_component(mask: np.ndarray) -> tuple[int, int, int, int]:
@@ -130,7 +139,7 @@ def _peak_interval(profile: np.ndarray, threshold: float) -> tuple[int, int]:
 
 
 def _grow(start: int, end: int, least: int, side: int) -> tuple[int, int]:
-    """Widen an interval around its centre to at least ``least``, shifted to stay in [0, side]."""
+    """Widen an interval around its center to at least ``least``, shifted to stay in [0, side]."""
     if end - start >= least:
         return start, end
     start = min(max((start + end - least) // 2, 0), side - least)

@@ -144,18 +144,17 @@ class DiD(nn.Module):
             raise ValueError(f"top_n is {self.top_n}, but there are {num_categories} categories")
 
         categories = self.select(global_logits.detach(), self.top_n, generator)
-        selected_maps = instance_maps[torch.arange(len(images))[:, None], categories]  # B K h w
+        index = categories[..., None, None].expand(-1, -1, *instance_maps.shape[-2:])
+        selected_maps = instance_maps.gather(1, index)  # B K h w
         input_size = size_of(images)
         boxes = self.localize(
             selected_maps, input_size, self.box_threshold, self.backbone.patch_size, generator
         )
 
         canvas = list(images) if self.crop_from == "input" or sources is None else sources
-        sizes = [size_of(image) for image in canvas]
-        canvas_boxes = [
-            scale_boxes(image_boxes, input_size, size)
-            for image_boxes, size in zip(boxes, sizes, strict=True)
-        ]
+        canvas_boxes = boxes.clone()  # the same boxes, in pixels of each canvas
+        for i, image in enumerate(canvas):
+            canvas_boxes[i] = scale_boxes(boxes[i], input_size, size_of(image))
         # The k-th views of all images make one batch: on a CPU, one batch of all B*K views is
         # slower and takes several times the memory.
         view_logits = torch.stack(
@@ -163,10 +162,10 @@ class DiD(nn.Module):
                 self.look_again(
                     crop_and_resize(
                         canvas,
-                        torch.stack([image_boxes[k] for image_boxes in canvas_boxes]),
+                        canvas_boxes[:, k],
                         input_size,
                         align_corners=self.crop_from == "input",
-                    )
+                    ).to(images.dtype)
                 )
                 for k in range(self.top_n)
             ],

@@ -24,7 +24,7 @@ def crop_and_resize(
         boxes: ``[x0, y0, x1, y1)`` in pixels of each box's own image, inside it and not empty. The
             full box of an image that has the wanted size gives the image unchanged.
         size: Height and width of the views.
-        align_corners: Corner pixels' centres stay in the corners, without antialiasing, as the
+        align_corners: Corner pixels' centers stay in the corners, without antialiasing, as the
             authors' code crops its input tensor.
 
     Returns:
@@ -40,7 +40,8 @@ def crop_and_resize(
 def resize_whole(images: Sequence[Shaped[Tensor, "3 _ _"]], size: Size) -> Float[Tensor, "B 3 H W"]:
     """The global view: whole images of any sizes, as the network's input. The full boxes' views."""
     sides = [(0, 0, image.shape[2], image.shape[1]) for image in images]
-    return crop_and_resize(images, torch.tensor(sides).view(-1, 4), size)
+    device = images[0].device if len(images) else None
+    return crop_and_resize(images, torch.tensor(sides, device=device).view(-1, 4), size)
 
 
 def _resize(crop: Tensor, size: Size, align_corners: bool) -> Float[Tensor, "3 H W"]:

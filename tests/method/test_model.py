@@ -1,0 +1,640 @@
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from timm.models.deit import VisionTransformerDistilled
+
+import oracles
+from didvit.method.backbone import ViTBackbone
+from didvit.method.localization import LOCALIZERS
+from didvit.method.model import FUSIONS, DiD, multi_view_loss
+from didvit.method.reconstraint import RECONSTRAINTS
+from didvit.method.rollout import NORMALIZATIONS
+from didvit.method.selection import SELECTORS
+from didvit.method.semantic import SemanticHead
+
+CATEGORIES = 5
+
+
+@pytest.fixture(scope="session")
+def make_model(make_vit, randomized):
+    """A function that builds DiD on a tiny transformer; ``vit`` holds the latter's settings."""
+
+    def build(vit: dict | None = None, **settings) -> DiD:
+        transformer = make_vit(**(vit or {}))
+        head = randomized(SemanticHead(transformer.embed_dim, CATEGORIES), seed=1)
+        return DiD(ViTBackbone(transformer), head, **settings).eval()
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def parts(make_vit, randomized):
+    """A backbone of one block and a head, built once for all combinations of settings."""
+    vit = make_vit(depth=1, embed_dim=12)
+    return ViTBackbone(vit), randomized(SemanticHead(12, CATEGORIES), seed=1)
+
+
+def check_output(output, batch, top_n, size, patch=8):
+    height, width = size
+    grid = (height // patch, width // patch)
+    assert output.logits.shape == (batch, CATEGORIES)
+    assert output.global_logits.shape == output.local_logits.shape == (batch, CATEGORIES)
+    assert output.view_logits.shape == (batch, top_n, CATEGORIES)
+    assert output.categories.shape == (batch, top_n)
+    assert output.boxes.shape == (batch, top_n, 4)
+    assert output.semantic_maps.shape == (batch, CATEGORIES, *grid)
+    assert output.instance_maps.shape == (batch, CATEGORIES, *grid)
+    assert output.spatial_map.shape == (batch, *grid)
+    assert output.logits.isfinite().all()
+    x0, y0, x1, y1 = output.boxes.unbind(-1)
+    assert (x0 >= 0).all()
+    assert (y0 >= 0).all()
+    assert (x1 <= width).all()
+    assert (y1 <= height).all()
+    assert (x1 - x0 >= patch).all()
+    assert (y1 - y0 >= patch).all()
+    torch.testing.assert_close(output.local_logits, output.view_logits.amax(1))
+
+
+# All settings together, each with the two it must agree with.
+
+
+@pytest.mark.parametrize(
+    ("selection", "normalization", "reconstraint", "localization", "crop_from", "fusion"),
+    list(
+        itertools.product(
+            SELECTORS, NORMALIZATIONS, RECONSTRAINTS, LOCALIZERS, ("raw", "input"), FUSIONS
+        )
+    ),
+)
+def test_every_combination_gives_valid_boxes(
+    parts, selection, normalization, reconstraint, localization, crop_from, fusion
+):
+    model = DiD(
+        *parts,
+        top_n=2,
+        selection=selection,
+        normalization=normalization,
+        reconstraint=reconstraint,
+        localization=localization,
+        crop_from=crop_from,
+        fusion=fusion,
+    )
+    with torch.no_grad():
+        output = model(torch.rand(2, 3, 16, 24), list(torch.rand(2, 3, 20, 50)))
+    check_output(output, 2, 2, (16, 24))
+    expected = [
+        oracles.fuse(*pair, fusion)
+        for pair in zip(output.global_logits.numpy(), output.local_logits.numpy(), strict=True)
+    ]
+    torch.testing.assert_close(output.logits, torch.from_numpy(np.stack(expected)))
+
+
+# The whole against the loops.
+
+
+def timm_look(vit, images):
+    """Patch tokens ``(B, D, h, w)`` and head-mean attentions by timm and its unfused attention."""
+    attentions, hooks = [], []
+    for block in vit.blocks:
+        block.attn.fused_attn = False
+        hooks.append(
+            block.attn.attn_drop.register_forward_hook(
+                lambda module, inputs, output: attentions.append(output.mean(1).numpy())
+            )
+        )
+    with torch.no_grad():
+        tokens = vit.forward_features((images - 0.5) / 0.5)[:, vit.num_prefix_tokens :]
+    for block, hook in zip(vit.blocks, hooks, strict=True):
+        block.attn.fused_attn = True
+        hook.remove()
+    patch_height, patch_width = vit.patch_embed.patch_size
+    grid = images.shape[2] // patch_height, images.shape[3] // patch_width
+    return tokens.mT.reshape(len(images), -1, *grid).numpy(), attentions
+
+
+def step_by_step(model, images, sources, normalization, reconstraint, settings):
+    """The method on one image at a time, every step by its oracle; only the blocks are timm's."""
+    vit, size = model.backbone.vit, tuple(images.shape[-2:])
+    weight = model.head.projection.weight.detach().numpy()[:, :, 0, 0]
+    bias = model.head.projection.bias.detach().numpy()
+    results = []
+    for image, source in zip(images, sources, strict=True):
+        (tokens,), attentions = timm_look(vit, image[None])
+        maps, global_logits = oracles.semantic_maps(tokens, weight, bias)
+        spatial_map = oracles.rollout(
+            [attention[0] for attention in attentions],
+            maps.shape[1:],
+            vit.num_prefix_tokens,
+            vit.has_class_token,
+            normalization,
+        )
+        instance_maps = oracles.reconstrain(spatial_map, maps, reconstraint)
+        categories = oracles.select(global_logits, model.top_n, settings["selection"])
+        boxes, views = [], []
+        for category in categories:
+            find = oracles.component_box
+            if settings["localization"] == "mcar":
+                find = oracles.mcar_box
+            box = find(
+                instance_maps[category], size, model.box_threshold, vit.patch_embed.patch_size
+            )
+            boxes.append(box)
+            from_input = settings["crop_from"] == "input"
+            canvas = (image if from_input else source).numpy()
+            canvas_box = oracles.scale_box(box, size, canvas.shape[1:])
+            views.append(oracles.crop_and_resize(canvas, canvas_box, size, from_input))
+        view_logits = []
+        for view in views:
+            (tokens,), _ = timm_look(vit, torch.from_numpy(view)[None])
+            view_logits.append(oracles.semantic_maps(tokens, weight, bias)[1])
+        local_logits = oracles.local_logits(np.stack(view_logits))
+        results.append(
+            (
+                oracles.fuse(global_logits, local_logits, settings["fusion"]),
+                global_logits,
+                local_logits,
+                np.stack(view_logits),
+                np.array(categories),
+                np.array(boxes),
+                maps,
+                spatial_map,
+                instance_maps,
+            )
+        )
+    return [np.stack(part) for part in zip(*results, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("vit", "normalization", "reconstraint", "settings"),
+    [
+        ({}, "column", "hadamard", {}),
+        ({}, "row", "hadamard", {"selection": "ascending", "crop_from": "input"}),
+        ({"reg_tokens": 2}, "row", "sum", {"fusion": "max"}),
+        ({"class_token": False}, "column", "hadamard", {"localization": "mcar"}),
+        (
+            {"kind": VisionTransformerDistilled, "global_pool": "token"},
+            "column",
+            "none",
+            {"crop_from": "input", "fusion": "local"},
+        ),
+    ],
+)
+def test_forward_equals_the_loops_step_by_step(
+    make_model, vit, normalization, reconstraint, settings
+):
+    settings = {
+        **{
+            "selection": "descending",
+            "localization": "largest_component",
+            "crop_from": "raw",
+            "fusion": "mean",
+        },
+        **settings,
+    }
+    model = make_model(
+        vit, top_n=2, normalization=normalization, reconstraint=reconstraint, **settings
+    ).double()
+    images = torch.rand(2, 3, 24, 32).double()
+    sources = [torch.rand(3, 40, 50).double(), torch.randint(0, 256, (3, 19, 32)).to(torch.uint8)]
+    with torch.no_grad():
+        output = model(images, sources)
+    expected = step_by_step(model, images, sources, normalization, reconstraint, settings)
+    check_output(output, 2, 2, (24, 32))
+    for name, value, other in zip(output._fields, output, expected, strict=True):
+        if name in ("categories", "boxes"):
+            assert value.tolist() == other.tolist(), name
+        else:
+            # uint8 sources become single-precision pixels.
+            torch.testing.assert_close(
+                value.double(), torch.from_numpy(other), rtol=1e-5, atol=1e-6, msg=name
+            )
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_fusion_equals_the_loop(fusion):
+    one, other = torch.randn(2, 3, 4)
+    expected = [
+        oracles.fuse(*pair, fusion) for pair in zip(one.numpy(), other.numpy(), strict=True)
+    ]
+    torch.testing.assert_close(FUSIONS[fusion](one, other), torch.from_numpy(np.stack(expected)))
+
+
+def test_fusion_literals():
+    one, other = torch.tensor([[1.0, -2.0]]), torch.tensor([[3.0, -4.0]])
+    fused = {name: fuse(one, other).tolist() for name, fuse in FUSIONS.items()}
+    assert fused == {
+        "mean": [[2.0, -3.0]],
+        "max": [[3.0, -2.0]],
+        "global": [[1.0, -2.0]],
+        "local": [[3.0, -4.0]],
+    }
+
+
+# The baseline.
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_baseline_is_the_head_on_the_backbone(make_model, fusion):
+    model, images = make_model(top_n=0, fusion=fusion), torch.rand(3, 3, 16, 24)
+    output = model(images)
+    maps, logits = model.head(model.backbone(images))
+    for value in (output.logits, output.global_logits, output.local_logits):
+        torch.testing.assert_close(value, logits, rtol=0, atol=0)
+    assert torch.equal(output.semantic_maps, maps)
+    assert torch.equal(output.instance_maps, maps)
+    assert output.spatial_map is None
+    assert output.view_logits.shape == (3, 0, CATEGORIES)
+    assert output.categories.shape == (3, 0)
+    assert output.boxes.shape == (3, 0, 4)
+    assert output.categories.dtype == output.boxes.dtype == torch.int64
+    assert output.semantic_maps.requires_grad
+    assert not output.instance_maps.requires_grad
+
+
+def test_global_branch_is_the_baseline(make_model):
+    images = torch.rand(2, 3, 16, 24)
+    with torch.no_grad():
+        baseline = make_model(top_n=0)(images)
+        output = make_model(top_n=2, fusion="global")(images)
+    torch.testing.assert_close(output.logits, baseline.logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(output.semantic_maps, baseline.semantic_maps, rtol=1e-4, atol=1e-5)
+
+
+# Inputs.
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 40), (40, 16), (48, 48)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_input_of_any_whole_number_of_patches(make_model, size, batch):
+    with torch.no_grad():
+        check_output(make_model(top_n=3)(torch.rand(batch, 3, *size)), batch, 3, size)
+
+
+@pytest.mark.parametrize("top_n", [0, 2])
+@pytest.mark.parametrize("size", [(12, 24), (16, 25)])
+def test_input_that_is_no_whole_number_of_patches(make_model, top_n, size):
+    with pytest.raises(ValueError, match=f"{size[0]}x{size[1]}.*8x8"):
+        make_model(top_n=top_n)(torch.rand(2, 3, *size))
+
+
+def test_sources_of_several_sizes_and_types_equal_one_by_one(make_model):
+    model, images = make_model(top_n=2), torch.rand(3, 3, 16, 24)
+    sources = [
+        torch.rand(3, 16, 24),
+        torch.randint(0, 256, (3, 61, 37), dtype=torch.uint8),
+        torch.rand(3, 9, 100),
+    ]
+    with torch.no_grad():
+        together = model(images, sources)
+        for i in range(3):
+            alone = model(images[i : i + 1], sources[i : i + 1])
+            assert torch.equal(alone.boxes[0], together.boxes[i])
+            torch.testing.assert_close(
+                alone.view_logits[0], together.view_logits[i], rtol=1e-4, atol=1e-5
+            )
+
+
+def test_sources_change_the_views_and_nothing_before_them(make_model):
+    model, images = make_model(top_n=2), torch.rand(2, 3, 16, 24)
+    with torch.no_grad():
+        plain, other = model(images), model(images, list(torch.rand(2, 3, 64, 64)))
+    assert torch.equal(plain.boxes, other.boxes)
+    assert torch.equal(plain.global_logits, other.global_logits)
+    assert not torch.allclose(plain.view_logits, other.view_logits)
+
+
+def test_images_are_the_sources_where_none_are_given(make_model):
+    model, images = make_model(top_n=2), torch.rand(2, 3, 16, 24)
+    with torch.no_grad():
+        assert torch.equal(model(images).logits, model(images, list(images)).logits)
+
+
+def test_crops_from_the_input_ignore_the_sources(make_model):
+    model, images = make_model(top_n=2, crop_from="input"), torch.rand(2, 3, 16, 24)
+    with torch.no_grad():
+        assert torch.equal(
+            model(images, list(torch.rand(2, 3, 50, 50))).logits, model(images).logits
+        )
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_sources_must_be_as_many_as_images(make_model, count):
+    with pytest.raises(ValueError, match=f"2 images came with {count} sources"):
+        make_model(top_n=1)(torch.rand(2, 3, 16, 24), [torch.rand(3, 16, 24)] * count)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_sources_of_another_precision_than_the_model(make_model, dtype):
+    model, images = make_model(top_n=1), torch.rand(2, 3, 16, 24)
+    with torch.no_grad():
+        expected = model(images)
+        output = model(images, list(images.to(dtype)))
+    torch.testing.assert_close(output.logits.float(), expected.logits, rtol=0.02, atol=0.02)
+
+
+def test_double_precision(make_model):
+    model, images = make_model(top_n=2), torch.rand(2, 3, 16, 24)
+    with torch.no_grad():
+        single = model(images)
+        double = model.double()(images.double())
+    assert double.logits.dtype == double.spatial_map.dtype == torch.float64
+    assert torch.equal(single.boxes, double.boxes)
+    torch.testing.assert_close(single.logits.double(), double.logits, rtol=1e-3, atol=1e-4)
+
+
+def test_views_come_in_batches_of_the_images(make_model, monkeypatch):
+    model, sizes = make_model(top_n=4), []
+    look_again = model.look_again
+
+    def recorded(views):
+        sizes.append(tuple(views.shape))
+        return look_again(views)
+
+    monkeypatch.setattr(model, "look_again", recorded)
+    with torch.no_grad():
+        output = model(torch.rand(3, 3, 16, 24), list(torch.rand(3, 3, 40, 40)))
+    assert sizes == [(3, 3, 16, 24)] * 4
+    assert output.view_logits.shape == (3, 4, CATEGORIES)
+
+
+def test_batch_equals_one_by_one(make_model):
+    model, images = make_model(top_n=3), torch.rand(3, 3, 24, 16)
+    with torch.no_grad():
+        together = model(images)
+        for i in range(3):
+            alone = model(images[i : i + 1])
+            assert torch.equal(alone.categories[0], together.categories[i])
+            assert torch.equal(alone.boxes[0], together.boxes[i])
+            torch.testing.assert_close(alone.logits[0], together.logits[i], rtol=1e-4, atol=1e-5)
+
+
+def test_all_categories_may_be_looked_at(make_model):
+    with torch.no_grad():
+        output = make_model(top_n=CATEGORIES)(torch.rand(2, 3, 16, 24))
+    assert output.categories.sort().values.tolist() == [list(range(CATEGORIES))] * 2
+
+
+# Gradients.
+
+
+def gradients(loss, parameters):
+    return torch.autograd.grad(loss, list(parameters), allow_unused=True)
+
+
+@pytest.mark.parametrize("branch", ["global_logits", "local_logits"])
+def test_gradient_reaches_head_and_backbone_through_both_branches(make_model, branch):
+    model = make_model({"init_values": 0.5, "reg_tokens": 1}, top_n=2)
+    output = model(torch.rand(2, 3, 16, 24), list(torch.rand(2, 3, 33, 44)))
+    weight = torch.randn(2, CATEGORIES)
+    for gradient in gradients((getattr(output, branch) * weight).sum(), model.parameters()):
+        assert gradient is not None
+        assert gradient.isfinite().all()
+        assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("localization", LOCALIZERS)
+@pytest.mark.parametrize("reconstraint", RECONSTRAINTS)
+def test_no_gradient_through_maps_and_boxes(make_model, reconstraint, localization):
+    model = make_model(top_n=2, reconstraint=reconstraint, localization=localization)
+    output = model(torch.rand(2, 3, 16, 24))
+    assert output.semantic_maps.requires_grad
+    assert output.view_logits.requires_grad
+    for value in (output.spatial_map, output.instance_maps, output.boxes, output.categories):
+        assert not value.requires_grad
+
+
+def test_local_gradient_is_that_of_fixed_views(make_model, monkeypatch):
+    """With the views given once and for all, the local branch has the same gradient."""
+    model, views = make_model(top_n=2).double(), []
+    look_again = model.look_again
+    monkeypatch.setattr(
+        model, "look_again", lambda images: (views.append(images.detach()), look_again(images))[1]
+    )
+    output = model(torch.rand(2, 3, 16, 24).double())
+    through_model = gradients(output.local_logits.square().sum(), model.parameters())
+    fixed = torch.stack([look_again(images) for images in views]).amax(0)
+    assert all(images.shape == (2, 3, 16, 24) for images in views)
+    for one, other in zip(
+        through_model, gradients(fixed.square().sum(), model.parameters()), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_global_gradient_is_that_of_the_baseline(make_model):
+    model, images = make_model(top_n=2).double(), torch.rand(2, 3, 16, 24).double()
+    through_model = gradients(model(images).global_logits.square().sum(), model.parameters())
+    logits = model.head(model.backbone(images)).logits
+    for one, other in zip(
+        through_model, gradients(logits.square().sum(), model.parameters()), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+
+
+# Randomness.
+
+
+@pytest.mark.parametrize("settings", [{"selection": "random"}, {"localization": "random"}], ids=str)
+def test_generator_makes_random_parts_reproducible(make_model, settings):
+    model, images = make_model(top_n=3, **settings), torch.rand(4, 3, 16, 24)
+
+    def run(seed):
+        with torch.no_grad():
+            return model(images, generator=torch.Generator().manual_seed(seed))
+
+    one, again, other = run(1), run(1), run(2)
+    for value, same in zip(one, again, strict=True):
+        assert torch.equal(value, same)
+    changed = "categories" if "selection" in settings else "boxes"
+    assert not torch.equal(getattr(one, changed), getattr(other, changed))
+
+
+def test_default_model_has_nothing_random(make_model):
+    model, images = make_model(), torch.rand(2, 3, 16, 24)
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        one, again = model(images), model(images)
+    assert torch.equal(one.logits, again.logits)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("top_n", -1),
+        ("box_threshold", 0.0),
+        ("box_threshold", 1.0),
+        ("box_threshold", -0.1),
+        ("box_threshold", float("nan")),
+        ("selection", "best"),
+        ("normalization", "rows"),
+        ("reconstraint", "product"),
+        ("localization", "largest"),
+        ("crop_from", "source"),
+        ("fusion", "sum"),
+        ("fusion", ""),
+    ],
+)
+def test_bad_setting_is_named(parts, unchecked_types, setting, value):
+    with pytest.raises(ValueError, match=rf"^{setting} is {value!r}; expected "):
+        DiD(*parts, **{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("setting", "known"),
+    [
+        ("selection", SELECTORS),
+        ("normalization", NORMALIZATIONS),
+        ("reconstraint", RECONSTRAINTS),
+        ("localization", LOCALIZERS),
+        ("fusion", FUSIONS),
+    ],
+)
+def test_unknown_name_lists_the_known_ones(parts, setting, known):
+    with pytest.raises(ValueError, match=", ".join(known)):
+        DiD(*parts, **{setting: "unknown"})
+
+
+def test_more_views_than_categories(parts):
+    with pytest.raises(ValueError, match=f"top_n is {CATEGORIES + 1}.*{CATEGORIES} categories"):
+        DiD(*parts, top_n=CATEGORIES + 1)(torch.rand(1, 3, 16, 24))
+
+
+def test_defaults_are_the_papers(parts):
+    model = DiD(*parts)
+    assert (model.top_n, model.box_threshold, model.crop_from) == (4, 0.6, "raw")
+    assert model.select is SELECTORS["descending"]
+    assert model.normalization is NORMALIZATIONS["column"]
+    assert model.reconstrain is RECONSTRAINTS["hadamard"]
+    assert model.localize is LOCALIZERS["largest_component"]
+    assert model.fuse is FUSIONS["mean"]
+
+
+def test_functions_in_place_of_names(parts):
+    """The last categories, a fixed box, and the smaller of the two logits."""
+
+    def last(logits, top_n, generator):
+        return torch.arange(CATEGORIES)[-top_n:].expand(len(logits), top_n)
+
+    def left_half(maps, image_size, box_threshold, patch_size, generator):
+        assert (image_size, box_threshold, patch_size) == ((16, 24), 0.3, (8, 8))
+        return torch.tensor([0, 0, 12, 16]).expand(*maps.shape[:2], 4)
+
+    model = DiD(
+        *parts,
+        top_n=2,
+        box_threshold=0.3,
+        selection=last,
+        normalization=lambda row, attention: row,
+        reconstraint=lambda spatial_map, maps: maps + 7,
+        localization=left_half,
+        fusion=torch.minimum,
+    )
+    with torch.no_grad():
+        output = model(torch.rand(2, 3, 16, 24))
+    assert output.categories.tolist() == [[3, 4]] * 2
+    assert output.boxes.tolist() == [[[0, 0, 12, 16]] * 2] * 2
+    assert output.spatial_map.abs().sum() == 0  # the class token's row never left it
+    assert torch.equal(output.instance_maps, output.semantic_maps + 7)
+    assert torch.equal(output.logits, torch.minimum(output.global_logits, output.local_logits))
+
+
+# The loss.
+
+
+def test_loss_equals_the_loop(make_model):
+    output = make_model(top_n=2)(torch.rand(3, 3, 16, 24))
+    targets = torch.tensor([[1.0, 0, 0, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
+    expected = oracles.multi_view_loss(
+        output.global_logits.detach().double().numpy(),
+        output.local_logits.detach().double().numpy(),
+        targets.numpy(),
+    )
+    assert multi_view_loss(output, targets).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_loss_of_the_baseline_has_one_term(make_model):
+    output, targets = make_model(top_n=0)(torch.rand(2, 3, 16, 24)), torch.zeros(2, CATEGORIES)
+    expected = oracles.soft_margin_loss(
+        output.global_logits.detach().double().numpy(), targets.numpy()
+    )
+    assert multi_view_loss(output, targets).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_loss_does_not_depend_on_fusion(make_model):
+    images, targets = torch.rand(2, 3, 16, 24), torch.ones(2, CATEGORIES)
+    losses = {
+        multi_view_loss(make_model(top_n=2, fusion=fusion)(images), targets).item()
+        for fusion in FUSIONS
+    }
+    assert len(losses) == 1
+
+
+def test_loss_literal(make_model):
+    """All logits 0: every term is ln 2, whatever the targets."""
+    output = make_model(top_n=1)(torch.rand(2, 3, 16, 24))
+    zeros = torch.zeros(2, CATEGORIES)
+    output = output._replace(global_logits=zeros, local_logits=zeros)
+    targets = torch.tensor([[1.0, 0, 1, 0, 0], [0, 0, 0, 0, 1]])
+    assert multi_view_loss(output, targets).item() == pytest.approx(2 * np.log(2))
+
+
+# Compilation.
+
+
+def check_compiled(model, backend):
+    images, sources = torch.rand(2, 3, 16, 24), list(torch.rand(2, 3, 40, 30))
+    look, look_again = model.look, model.look_again
+    with torch.no_grad():
+        expected = model(images, sources)
+        model.look = torch.compile(look, fullgraph=True, backend=backend)
+        model.look_again = torch.compile(look_again, fullgraph=True, backend=backend)
+        try:
+            output = model(images, sources)
+        finally:
+            torch.compiler.reset()
+    assert torch.equal(output.boxes, expected.boxes)
+    for name in ("logits", "semantic_maps", "spatial_map", "instance_maps", "view_logits"):
+        torch.testing.assert_close(
+            getattr(output, name), getattr(expected, name), rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    ("vit", "normalization"),
+    [({}, "column"), ({"reg_tokens": 2}, "row"), ({"class_token": False}, "column")],
+    ids=str,
+)
+def test_looks_compile_as_one_graph(make_model, unchecked_types, vit, normalization):
+    check_compiled(make_model(vit, top_n=2, normalization=normalization), "aot_eager")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+def test_look_compiles_with_inductor(make_model, unchecked_types):
+    """The first look alone: it holds the whole of the second, and every kernel costs seconds."""
+    model, images = make_model({"depth": 1}, top_n=2), torch.rand(2, 3, 16, 24)
+    with torch.no_grad():
+        try:
+            compiled = torch.compile(model.look, fullgraph=True)(images)
+        finally:
+            torch.compiler.reset()
+        for value, expected in zip(compiled, model.look(images), strict=True):
+            torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_of_the_compiled_look(make_model, unchecked_types):
+    model, images = make_model(top_n=2), torch.rand(2, 3, 16, 24)
+    expected = gradients(model.look(images).global_logits.square().sum(), model.parameters())
+    look = torch.compile(model.look, fullgraph=True, backend="aot_eager")
+    try:
+        compiled = gradients(look(images).global_logits.square().sum(), model.parameters())
+    finally:
+        torch.compiler.reset()
+    for one, other in zip(compiled, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,247 @@
+import json
+import os
+import pickle
+import shutil
+
+import pytest
+import safetensors.torch
+import torch
+
+from didvit.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from didvit.config import ModelConfig, build_model
+
+LABELS = ("cat", "dog", "Käse", "traffic light", "猫")
+
+
+def same_outputs(model, other, size=(32, 48)):
+    images = torch.rand(2, 3, *size)
+    with torch.no_grad():
+        pairs = zip(model(images), other(images), strict=True)
+        return all(torch.equal(one, another) for one, another in pairs)
+
+
+@pytest.fixture
+def folder(tmp_path, save_tiny_model):
+    return save_tiny_model(tmp_path / "model", LABELS)
+
+
+def edit(folder, change):
+    """Change what the configuration file holds."""
+    path = folder / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content = change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def edit_tensors(folder, change):
+    path = folder / "model.safetensors"
+    state = safetensors.torch.load_file(path)
+    change(state)
+    safetensors.torch.save_file(state, path)
+
+
+def refused(model, *parts):
+    """The model is refused with a message that has every part."""
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(model)
+    for part in parts:
+        assert str(part) in str(caught.value)
+
+
+class TestRoundTrip:
+    @pytest.mark.parametrize(
+        "settings", [{}, {"fusion": "max", "top_n": 0}, {"crop_from": "input"}]
+    )
+    def test_with_the_backbone(self, tmp_path, settings, randomized):
+        values = {"backbone": "test_vit", "weights": "random", "image_size": (32, 48), "top_n": 2}
+        config = ModelConfig(**{**values, **settings})
+        model = randomized(build_model(config, len(LABELS)))
+        save_checkpoint(tmp_path / "a" / "model", model, LABELS, config, with_backbone=True)
+        loaded = load_checkpoint(tmp_path / "a" / "model")
+        assert loaded.labels == LABELS
+        assert loaded.config == config
+        assert not loaded.model.training
+        images = torch.rand(2, 3, 32, 48)
+        with torch.no_grad():
+            for one, other in zip(model(images), loaded.model(images), strict=True):
+                assert (one is None and other is None) or torch.equal(one, other)
+
+    def test_of_the_head_alone(self, tmp_path):
+        config = ModelConfig(image_size=(56, 84), top_n=2)
+        model = build_model(config, len(LABELS)).eval()
+        torch.nn.init.normal_(model.head.projection.weight)
+        save_checkpoint(tmp_path, model, LABELS, config, with_backbone=False)
+        state = safetensors.torch.load_file(tmp_path / "model.safetensors")
+        assert {name.partition(".")[0] for name in state} == {"head"}
+        assert same_outputs(model, load_checkpoint(tmp_path).model, (56, 84))
+
+    def test_the_files(self, folder):
+        assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        assert content["labels"] == list(LABELS)
+        assert content["model"]["image_size"] == [32, 48]
+
+    def test_saving_replaces_an_older_model(self, folder, save_tiny_model):
+        save_tiny_model(folder, ("x", "y", "z"))
+        assert load_checkpoint(folder).labels == ("x", "y", "z")
+        assert len(list(folder.iterdir())) == 2
+
+    def test_a_path_may_be_a_string(self, folder):
+        assert load_checkpoint(str(folder)).labels == LABELS
+
+    def test_loading_needs_no_original_weights_file(self, folder):
+        edit(folder, lambda c: {**c, "model": {**c["model"], "weights": "gone.npz"}})
+        assert load_checkpoint(folder).config.weights == "gone.npz"
+
+
+class TestRefused:
+    @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+    def test_missing_file(self, folder, name):
+        (folder / name).unlink()
+        refused(folder, folder, f"{name} is missing", "didvit train")
+
+    def test_empty_folder(self, tmp_path):
+        refused(tmp_path, tmp_path, "config.json is missing")
+
+    @pytest.mark.parametrize("part", [0, 4, 100, -1])
+    def test_cut_weights(self, folder, part):
+        path = folder / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:part])
+        refused(folder, path, "damaged")
+
+    def test_text_as_weights(self, folder):
+        path = folder / "model.safetensors"
+        path.write_text("These are no weights.\n" * 20)
+        refused(folder, path, "damaged")
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"text"', "{}", '{"format": 1}'])
+    def test_damaged_configuration(self, folder, text):
+        (folder / "config.json").write_text(text)
+        refused(folder, folder / "config.json")
+
+    def test_configuration_in_another_encoding(self, folder):
+        (folder / "config.json").write_bytes(b"\xff\xfe{\0}\0")
+        refused(folder, folder / "config.json")
+
+    @pytest.mark.parametrize("version", [0, 2, "1", None])
+    def test_other_version(self, folder, version):
+        edit(folder, lambda c: {**c, "format": version})
+        refused(folder, folder / "config.json", f"format {version}", "reads 1")
+
+    @pytest.mark.parametrize("key", ["format", "labels", "model"])
+    def test_missing_part(self, folder, key):
+        edit(folder, lambda c: {k: v for k, v in c.items() if k != key})
+        refused(folder, folder / "config.json", key)
+
+    @pytest.mark.parametrize("value", [None, [], "text", 3])
+    def test_settings_that_are_no_settings(self, folder, value):
+        edit(folder, lambda c: {**c, "model": value})
+        refused(folder, folder / "config.json")
+
+    @pytest.mark.parametrize("value", [None, 3, "abcde", [1, 2, 3, 4, 5]])
+    def test_labels_that_are_no_labels(self, folder, value):
+        edit(folder, lambda c: {**c, "labels": value})
+        refused(folder, folder / "config.json")
+
+    def test_unknown_setting(self, folder):
+        edit(folder, lambda c: {**c, "model": {**c["model"], "top_m": 3}})
+        refused(folder, folder / "config.json", "top_m")
+
+    def test_missing_setting(self, folder):
+        edit(folder, lambda c: {**c, "model": {"top_n": 2}})
+        refused(folder, folder / "config.json", "missing", "backbone")
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("fusion", "sum"),
+            ("fusion", None),
+            ("selection", ["descending"]),
+            ("box_threshold", "high"),
+            ("box_threshold", 2),
+            ("top_n", "four"),
+            ("top_n", 6),  # more than labels
+            ("image_size", 32),
+            ("image_size", [32]),
+            ("image_size", [32, 48, 3]),
+            ("image_size", [33, 48]),
+            ("backbone", "no_such_backbone"),
+            ("backbone", "resnet18"),
+        ],
+    )
+    def test_impossible_setting(self, folder, name, value):
+        edit(folder, lambda c: {**c, "model": {**c["model"], name: value}})
+        refused(folder, folder / "config.json")
+
+    def test_missing_tensor(self, folder):
+        edit_tensors(folder, lambda state: state.pop("head.projection.bias"))
+        refused(folder, folder / "model.safetensors", folder / "config.json", "projection.bias")
+
+    def test_missing_tensor_of_the_backbone(self, folder):
+        edit_tensors(folder, lambda state: state.pop("backbone.vit.norm.weight"))
+        refused(folder, folder / "model.safetensors", "backbone.vit.norm.weight")
+
+    def test_extra_tensor(self, folder):
+        edit_tensors(folder, lambda state: state.update({"head.other": torch.ones(1)}))
+        refused(folder, folder / "model.safetensors", "head.other")
+
+    def test_labels_that_do_not_fit_the_head(self, folder):
+        edit(folder, lambda c: {**c, "labels": c["labels"][:3]})
+        refused(folder, folder / "model.safetensors", "projection.weight")
+
+    def test_a_pickle_is_never_executed(self, folder, tmp_path):
+        mark = tmp_path / "executed"
+
+        class Payload:
+            def __reduce__(self):
+                return os.mkdir, (str(mark),)
+
+        content = pickle.dumps(Payload())
+        (folder / "model.safetensors").write_bytes(content)
+        refused(folder, folder / "model.safetensors", "damaged")
+        assert not mark.exists()
+        pickle.loads(content)  # it would have been made
+        assert mark.exists()
+
+    def test_a_torch_file_is_refused(self, folder):
+        torch.save({"head.projection.bias": torch.ones(3)}, folder / "model.safetensors")
+        refused(folder, folder / "model.safetensors", "damaged")
+
+
+class TestNames:
+    @pytest.fixture
+    def packaged(self, tmp_path, monkeypatch, folder):
+        """Two models that come with the package, ``default`` and ``other``."""
+        for name in ("default", "other"):
+            shutil.copytree(folder, tmp_path / "package" / "models" / name)
+        (tmp_path / "package" / "models" / "README.md").touch()
+        monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path / "package")
+
+    def test_an_unknown_name_is_refused(self):
+        refused("no_such_model", "there is no model 'no_such_model'", "didvit train")
+
+    def test_an_unknown_name_lists_those_that_come_with_the_package(self, packaged):
+        refused("no_such_model", "there is no model 'no_such_model'", "default, other")
+
+    @pytest.mark.parametrize("name", ["README.md", "", "../models/default", "default/"])
+    def test_only_names_are_names(self, packaged, tmp_path, monkeypatch, name):
+        (tmp_path / "empty").mkdir()
+        monkeypatch.chdir(tmp_path / "empty")
+        refused(name)
+
+    def test_a_packaged_model(self, packaged, folder):
+        loaded = load_checkpoint("default")
+        assert same_outputs(loaded.model, load_checkpoint(folder).model)
+
+    def test_a_folder_of_that_name_comes_first(self, packaged, tmp_path, monkeypatch, folder):
+        shutil.copytree(folder, tmp_path / "default")
+        edit(tmp_path / "default", lambda c: {**c, "labels": ["1", "2", "3", "4", "5"]})
+        assert load_checkpoint("default").labels == LABELS
+        monkeypatch.chdir(tmp_path)
+        assert load_checkpoint("default").labels == ("1", "2", "3", "4", "5")
+
+    def test_a_file_is_no_model(self, folder):
+        refused(folder / "config.json", "config.json")
+
+    def test_is_a_value_error(self):
+        assert issubclass(CheckpointError, ValueError)

@@ -1,0 +1,59 @@
+"""The project around the code: contracts, style, and documents that must not go stale."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import didvit
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).parent / arguments[0]), *arguments[1:]]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("lint-imports", "--no-cache"),
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("codespell",),
+    ],
+    ids=["imports", "lint", "format", "spelling"],
+)
+def test_checks_pass(command):
+    result = run_tool(*command)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_public_names_exist():
+    for name in didvit.__all__:
+        assert getattr(didvit, name).__doc__
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = didvit.no_such_name
+
+
+def test_ci_runs_the_second_command_of_the_readme():
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith(blocks[1].rstrip())
+
+
+def test_results_page_is_current():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "results" / "generate.py")
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert generate.PAGE.read_text() == generate.page(), "run: python results/generate.py"
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target

@@ -1,0 +1,222 @@
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from didvit.inference import Label, Maps, Prediction, Region
+from didvit.visualization import COLORS, draw_prediction, heat_map
+
+GRAY = 127
+
+
+def make(width, height, boxes=(), labels=(), names=None, maps=None) -> Prediction:
+    """A prediction on a gray picture; ``labels`` are the names that reach the threshold."""
+    names = names or [f"thing {k}" for k in range(len(boxes))]
+    rng = np.random.default_rng(0)
+    if maps is None:
+        maps = Maps(
+            rng.random((len(boxes), 3, 4)), rng.random((3, 4)), rng.random((len(boxes), 3, 4))
+        )
+    return Prediction(
+        image="gray.png",
+        width=width,
+        height=height,
+        labels=tuple(Label(name, 0.9, 0.9, 0.9) for name in labels),
+        regions=tuple(Region(name, 0.7, box) for name, box in zip(names, boxes, strict=True)),
+        scores=dict.fromkeys(names, 0.7),
+        maps=maps,
+        pixels=np.full((height, width, 3), GRAY, np.uint8),
+    )
+
+
+def photograph_top(picture: np.ndarray) -> int:
+    """The first row of the gray photograph, found in its last column."""
+    return int(np.flatnonzero((picture[:, picture.shape[1] - 1] == GRAY).all(-1))[0])
+
+
+def four_boxes(width, height):
+    """One box in every quarter, apart from one another and from the sides."""
+    w, h = width // 2, height // 2
+    return [
+        (x + w // 8, y + h // 8, x + w - w // 8, y + h - h // 8) for y in (0, h) for x in (0, w)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(1, 1), (1, 4000), (4000, 1), (3000, 2000), (50, 40), (640, 480)]
+)
+def test_any_size_gives_a_legible_picture(width, height):
+    picture = make(width, height, [(0, 0, width, height)] * 4, ["thing 0"]).plot()
+    assert picture.mode == "RGB"
+    assert 640 <= picture.width <= 1280
+    assert 150 <= picture.height <= 2500
+
+
+@pytest.mark.parametrize(("width", "height", "scale"), [(1000, 800, 1), (100, 80, 8)])
+def test_every_box_has_its_color_at_its_edges(width, height, scale):
+    boxes = four_boxes(width, height)
+    picture = np.asarray(draw_prediction(make(width, height, boxes, ["thing 0"])))
+    top = photograph_top(picture)
+    for (x0, y0, x1, y1), color in zip(boxes, COLORS, strict=False):
+        left, upper, right, lower = x0 * scale, y0 * scale, x1 * scale - 1, y1 * scale - 1
+        middle_x, middle_y = (left + right) // 2, (upper + lower) // 2
+        corners = (left, upper), (right, upper), (left, lower), (right, lower)
+        edges = (middle_x, upper), (middle_x, lower), (left, middle_y), (right, middle_y)
+        for x, y in (*corners, *edges):
+            assert tuple(picture[top + y, x]) == color
+        assert tuple(picture[top + middle_y, middle_x]) == (GRAY,) * 3
+        for x, y in ((left - 1, middle_y), (right + 1, middle_y), (middle_x, lower + 1)):
+            assert tuple(picture[top + y, x]) != color
+
+
+def test_found_regions_have_the_thicker_line():
+    boxes = four_boxes(1000, 800)
+    picture = np.asarray(draw_prediction(make(1000, 800, boxes, ["thing 0"])))
+    top, thickness = photograph_top(picture), []
+    for (x0, y0, x1, y1), color in zip(boxes, COLORS, strict=False):
+        row = picture[top + (y0 + y1) // 2, x0 : (x0 + x1) // 2]
+        thickness.append(int((row == color).all(-1).sum()))
+    assert thickness[0] > thickness[1] == thickness[2] == thickness[3] > 0
+
+
+def test_full_box_and_box_of_one_pixel():
+    picture = np.asarray(
+        draw_prediction(make(1000, 800, [(0, 0, 1000, 800), (500, 400, 501, 401)]))
+    )
+    # The gray column that `photograph_top` looks for is under the box: no labels, one line.
+    top = photograph_top(np.asarray(draw_prediction(make(1000, 800))))
+    for x, y in ((0, 400), (999, 400), (500, 799)):
+        assert tuple(picture[top + y, x]) == COLORS[0]
+    assert tuple(picture[top + 400, 500]) == COLORS[1]
+
+
+def test_more_regions_than_colors_repeat_them():
+    boxes = [(20 + 120 * k, 100, 100 + 120 * k, 700) for k in range(len(COLORS) + 1)]
+    picture = np.asarray(draw_prediction(make(1000, 800, boxes)))
+    top = photograph_top(picture)
+    assert tuple(picture[top + 600, boxes[-1][0]]) == COLORS[0]
+
+
+def test_without_regions_there_are_no_maps():
+    bare = draw_prediction(make(1000, 800))
+    with_maps = draw_prediction(make(1000, 800, four_boxes(1000, 800)))
+    top = photograph_top(np.asarray(bare))
+    assert bare.size == (1000, top + 800)
+    assert with_maps.height > bare.height + 100
+    assert with_maps.width == bare.width
+
+
+def test_photograph_is_unchanged_where_nothing_is_drawn():
+    pixels = np.random.default_rng(0).integers(0, 256, (800, 1000, 3), dtype=np.uint8)
+    pixels[:, -1] = GRAY
+    prediction = make(1000, 800)
+    prediction.pixels[:] = pixels
+    picture = np.asarray(draw_prediction(prediction))
+    np.testing.assert_array_equal(picture[photograph_top(picture) :], pixels)
+
+
+def test_maps_are_those_of_the_prediction():
+    """A bright spot at the lower right of one map moves its tile's brightness there."""
+    spot = np.zeros((3, 4))
+    spot[2, 3] = 1
+    zeros = np.zeros((3, 4))
+    boxes = [(0, 0, 10, 10)]
+    dark = Maps(zeros[None], zeros, zeros[None])
+    base = np.asarray(draw_prediction(make(1000, 800, boxes, maps=dark))).astype(int)
+    changed = []
+    for maps in (
+        Maps(zeros[None], spot, zeros[None]),
+        Maps(spot[None], zeros, zeros[None]),
+        Maps(zeros[None], zeros, spot[None]),
+    ):
+        picture = np.asarray(draw_prediction(make(1000, 800, boxes, maps=maps))).astype(int)
+        rows, columns = np.nonzero((picture != base).any(-1))
+        changed.append((rows.min(), columns.min(), rows.max(), columns.max()))
+    spatial, semantic, instance = changed
+    assert spatial[3] < semantic[1]  # the spatial map is left of the region's
+    assert abs(int(spatial[0]) - int(semantic[0])) <= 1
+    assert semantic[2] < instance[0]  # the semantic map is above the instance map
+    assert semantic[1::2] == instance[1::2]
+
+
+def test_many_labels_wrap():
+    names = [f"label number {k}" for k in range(60)]
+    few = np.asarray(draw_prediction(make(1000, 800, labels=names[:2])))
+    many = np.asarray(draw_prediction(make(1000, 800, labels=names)))
+    assert many.shape[1] == few.shape[1]
+    assert photograph_top(many) > 3 * photograph_top(few)
+    assert many.shape[0] - photograph_top(many) == 800
+
+
+def test_labels_are_written_above_the_photograph():
+    some = np.asarray(draw_prediction(make(1000, 800, labels=["cat"])))
+    other = np.asarray(draw_prediction(make(1000, 800, labels=["dog"])))
+    none = np.asarray(draw_prediction(make(1000, 800)))
+    top = photograph_top(none)
+    assert (some[:top] != other[:top]).any()
+    assert (some[:top] != none[:top]).any()
+    np.testing.assert_array_equal(some[top:], other[top:])
+
+
+@pytest.mark.parametrize("name", ["a very long name " * 20, "unbroken" * 60, "ñandú 犬 🐕", "a"])
+def test_any_label_name_fits(name):
+    for width, height in ((1000, 800), (30, 900)):
+        picture = make(width, height, [(5, 5, 25, 200)], [name], [name]).plot()
+        assert 640 <= picture.width <= 1280
+
+
+def test_label_name_of_two_lines():
+    picture = make(1000, 800, [(10, 10, 200, 200)], ["two\nlines"], ["two\nlines"]).plot()
+    assert picture.width == 1000
+
+
+def test_twelve_regions_take_more_rows_than_four():
+    heights = {}
+    for count in (4, 12):
+        boxes = [(10 * k, 10 * k, 100 + 10 * k, 100 + 10 * k) for k in range(count)]
+        picture = draw_prediction(make(1000, 800, boxes))
+        assert picture.width == 1000
+        heights[count] = picture.height - 800
+    assert heights[12] > 1.5 * heights[4]
+
+
+@pytest.mark.parametrize("value", [0.0, -3.5, 1e30])
+def test_constant_maps_are_dark_without_warnings(value):
+    flat = np.full((3, 4), value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        picture = heat_map(flat, Image.new("RGB", (20, 15)))
+        make(1000, 800, [(0, 0, 10, 10)], maps=Maps(flat[None], flat, flat[None])).plot()
+    assert picture.getextrema() == ((0, 0), (0, 0), (2, 2))
+
+
+# 65 % of inferno's ends, (0, 0, 4) and (252, 255, 164), and 35 % of the gray below.
+@pytest.mark.parametrize(
+    ("gray", "dark", "bright"),
+    [(0, (0, 0, 2), (163, 165, 106)), (255, (89, 89, 91), (253, 255, 195))],
+)
+def test_heat_map_colors(gray, dark, bright):
+    ramp = np.array([[-2.0, 3.0]])
+    picture = heat_map(ramp, Image.new("RGB", (40, 10), (gray,) * 3))
+    assert picture.size == (40, 10)
+    assert picture.mode == "RGB"
+    for y in (0, 9):
+        assert picture.getpixel((0, y)) == dark
+        assert picture.getpixel((39, y)) == bright
+
+
+def test_heat_map_rises_with_the_map():
+    ramp = np.linspace(-1, 1, 8)[None].repeat(3, 0)
+    picture = np.asarray(heat_map(ramp, Image.new("RGB", (64, 24)))).astype(int)
+    brightness = picture.sum(-1)
+    assert (np.diff(brightness, axis=1) >= 0).all()
+    assert (brightness == brightness[:1]).all()
+    mirrored = np.asarray(heat_map(-ramp, Image.new("RGB", (64, 24)))).astype(int)
+    np.testing.assert_array_equal(mirrored[:, ::-1], picture)
+
+
+def test_heat_map_is_over_its_own_range():
+    ramp = np.random.default_rng(0).random((3, 4))
+    image = Image.new("RGB", (40, 30), (90, 10, 200))
+    np.testing.assert_array_equal(heat_map(ramp, image), heat_map(1000 * ramp - 7, image))
