@@ -102,7 +102,7 @@ def test_lines_on_stdout_and_nothing_else(model_folder, photographs, tmp_path):
     assert list(lines[3]) == ["image", "error"]
     assert "text.jpg" in lines[3]["error"]
     assert "text.jpg" in result.stderr
-    assert "1 failed" in result.stderr
+    assert "1 of 4 failed" in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -212,7 +212,7 @@ def test_bad_input_of_every_kind_in_one_folder(predict, tmp_path):
         assert list(lines[name]) == ["image", "error"]
         assert name in lines[name]["error"]
         assert name in result.err
-    assert f"{len(bad)} failed" in result.err
+    assert f"{len(bad)} of 14 failed" in result.err
     assert "Traceback" not in result.err
     assert len(list((tmp_path / "out").iterdir())) == len(good)
 

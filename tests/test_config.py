@@ -18,6 +18,7 @@ from didvit.config import (
     to_json,
 )
 from didvit.method import FUSIONS, LOCALIZERS, NORMALIZATIONS, RECONSTRAINTS, SELECTORS
+from didvit.weights import WeightsError
 
 CHOICES = {
     "selection": SELECTORS,
@@ -208,12 +209,12 @@ class TestBuildModel:
     @pytest.mark.parametrize("image_size", [(33, 48), (32, 47), (8, 8), (16, 8)])
     def test_sides_that_are_not_whole_patches(self, image_size):
         config = dataclasses.replace(TINY, image_size=image_size)
-        with pytest.raises(ConfigError, match=r"image_size.*16x16"):
+        with pytest.raises(WeightsError, match=r"image_size.*16x16"):
             build_model(config, 5)
 
     @pytest.mark.parametrize("image_size", [(8, 8), (225, 224)])
     def test_sides_that_are_not_whole_patches_of_the_embedded_backbone(self, image_size):
-        with pytest.raises(ConfigError, match=r"image_size.*14x14"):
+        with pytest.raises(WeightsError, match=r"image_size.*14x14"):
             build_model(ModelConfig(image_size=image_size), 5)
 
     def test_without_pretrained_weights_none_are_looked_for(self):

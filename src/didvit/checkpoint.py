@@ -64,8 +64,8 @@ def load_checkpoint(model: str | Path) -> Checkpoint:
     A folder of that name, where there is one, comes first.
 
     Raises:
-        CheckpointError: There is no such model, or a file of it is missing, damaged, of another
-            version, or does not fit the others.
+        CheckpointError: There is no such model, a file of it is missing, damaged, of another
+            version, or does not fit the others, or the embedded backbone is not installed.
     """
     folder = _find(model)
     config_path, weights_path = folder / "config.json", folder / "model.safetensors"
@@ -82,6 +82,8 @@ def load_checkpoint(model: str | Path) -> Checkpoint:
                 f"format {content['format']}, and this version reads {FORMAT_VERSION}"
             )
         labels, config = tuple(content["labels"]), model_config_from_json(content["model"])
+        if not isinstance(content["labels"], list) or not all(isinstance(x, str) for x in labels):
+            raise ConfigError("labels are not a list of texts")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{config_path} cannot be used: {error!r}") from error
     try:
@@ -97,7 +99,10 @@ def load_checkpoint(model: str | Path) -> Checkpoint:
             f"{weights_path} does not fit {config_path}: it holds no backbone, and the backbone is "
             "not the embedded one"
         )
-    built = build_model(config, len(labels), pretrained=not has_backbone)
+    try:
+        built = build_model(config, len(labels), pretrained=not has_backbone)
+    except ValueError as error:
+        raise CheckpointError(f"{config_path} cannot be used: {error}") from error
     if not has_backbone:
         state |= {f"backbone.{k}": tensor for k, tensor in built.backbone.state_dict().items()}
     try:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated, TextIO
 
 import tyro
 
@@ -208,7 +208,7 @@ def _json_lines(path: Path | None) -> Iterator:
     partial.replace(path)
 
 
-def _write_line(file: IO[str], line: dict) -> None:
+def _write_line(file: TextIO, line: dict) -> None:
     text = json_format.dumps(line, ensure_ascii=False)
     try:
         text.encode(file.encoding)

@@ -394,7 +394,7 @@ def _pixels(image: ImageLike) -> Tensor:
     if isinstance(image, str | Path):
         return read_image(image)
     if isinstance(image, Image.Image):
-        return decode(image, "the image")
+        return decode(image)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3:
         image = torch.from_numpy(image.copy()).permute(2, 0, 1)
     if (

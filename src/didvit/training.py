@@ -95,9 +95,9 @@ def train(config: TrainConfig, observer: TrainingObserver | None = None) -> Path
         model.backbone.train(not config.freeze_backbone)
         try:
             loss = training_step(model, batch.sources, batch.targets, config, step)
-            value = loss.item()
         except NonFiniteMapError:
-            value = math.nan
+            loss = torch.tensor(math.nan)
+        value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(
                 f"the loss is {value} at step {step + 1}: lower learning_rate "

@@ -59,6 +59,10 @@ def build_backbone(
             f"timm knows no architecture {architecture!r}; "
             "timm.list_models('vit*') lists the Vision Transformers"
         )
+    if weights == "embedded" and architecture.partition(".")[0] != EMBEDDED_BACKBONE:
+        raise WeightsError(
+            f"the embedded weights are those of {EMBEDDED_BACKBONE}, not of {architecture}"
+        )
     _check_geometry(architecture, image_size)
     if weights == "pretrained":
         vit = _download(architecture, image_size)
@@ -69,10 +73,6 @@ def build_backbone(
     else:
         vit = _create(architecture, img_size=image_size)
         if weights == "embedded":
-            if architecture.partition(".")[0] != EMBEDDED_BACKBONE:
-                raise WeightsError(
-                    f"the embedded weights are those of {EMBEDDED_BACKBONE}, not of {architecture}"
-                )
             _load(vit, read_embedded_weights(), "the embedded weights")
         elif weights != "random":
             _load(vit, _read_safetensors(Path(weights)), weights)
@@ -89,14 +89,14 @@ def _check_geometry(architecture: str, image_size: tuple[int, int]) -> None:
     """Refuse what cannot serve before anything is downloaded."""
     try:
         with torch.device("meta"):
-            vit = timm.create_model(architecture, num_classes=0)
+            vit: Any = timm.create_model(architecture, num_classes=0)
     except RuntimeError as error:  # timm's word for a tag that it does not know
         raise WeightsError(f"{architecture}: {_first_line(error)}") from error
     check_supported(vit)
     (height, width), (patch_height, patch_width) = image_size, vit.patch_embed.patch_size
     if height % patch_height or width % patch_width:
         raise WeightsError(
-            f"image_size is {height} {width}, and the patches of {architecture} are "
+            f"image_size is {height}x{width}, and the patches of {architecture} are "
             f"{patch_height}x{patch_width} pixels; expected whole multiples of them"
         )
 
@@ -110,7 +110,8 @@ def _download(architecture: str, image_size: tuple[int, int]) -> VisionTransform
     try:
         with _quiet("huggingface_hub"):  # it logs every retry; the error below says it once
             return _create(architecture, pretrained=True, img_size=image_size)
-    except (OSError, RuntimeError) as error:
+    # The hub's client raises errors of its own, of its HTTP library's, and the system's.
+    except Exception as error:
         raise WeightsError(
             f"the pre-trained weights of {architecture} cannot be had from the hub "
             f"({_first_line(error)}). {_OFFLINE_WAYS}"
@@ -151,6 +152,15 @@ def _load_npz(vit: VisionTransformer, path: Path) -> None:
             f"{path} does not hold the original ViT weights of this architecture: "
             f"{_first_line(error)}"
         ) from error
+    with np.load(path) as arrays:
+        depth = len(set(re.findall(r"encoderblock_\d+", " ".join(arrays.files))))
+        widths = {arrays[name].shape for name in arrays.files if name.endswith("/scale")}
+    # What timm would pass over: blocks that are left, and norms that one number would fill.
+    if depth > len(vit.blocks) or widths != {(vit.embed_dim,)}:
+        raise WeightsError(
+            f"{path} does not hold the original ViT weights of this architecture: {depth} blocks "
+            f"with norms of shape {sorted(widths)}, not {len(vit.blocks)} of width {vit.embed_dim}"
+        )
     missing = [name for name, tensor in vit.named_parameters() if not tensor.isfinite().all()]
     if missing:
         raise WeightsError(
@@ -163,7 +173,8 @@ def _load(vit: VisionTransformer, state: dict[str, Tensor], name: str) -> None:
     """Load every tensor of the transformer; the file may hold a classifier besides."""
     for key, tensor in state.items():
         patch_size = tuple(tensor.shape[2:])
-        if key.endswith("patch_embed.proj.weight") and patch_size != vit.patch_embed.patch_size:
+        is_patches = key.endswith("patch_embed.proj.weight") and tensor.ndim == 4
+        if is_patches and patch_size != vit.patch_embed.patch_size:
             raise WeightsError(
                 f"{name} is for patches of {patch_size} pixels, and the architecture's are "
                 f"{vit.patch_embed.patch_size}"
@@ -176,7 +187,7 @@ def _load(vit: VisionTransformer, state: dict[str, Tensor], name: str) -> None:
             if not re.match(r"(head|head_dist|fc_norm|attn_pool)\.", key) or key in vit.state_dict()
         }
         vit.load_state_dict(state)
-    except (RuntimeError, KeyError, AttributeError) as error:
+    except (RuntimeError, KeyError, AttributeError, IndexError) as error:
         raise WeightsError(f"{name} does not fit the architecture: {error}") from error
 
 

@@ -1,6 +1,7 @@
 import io
 import os
 import struct
+from zlib import compress, crc32
 
 import numpy as np
 import pytest
@@ -110,6 +111,24 @@ class TestRefused:
         noise().save(path)
         path.chmod(0)
         refused(path, "ermission")
+
+    def test_text_that_unpacks_to_megabytes(self, tmp_path):
+        def chunk(kind, data):
+            return (
+                struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc32(kind + data))
+            )
+
+        header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
+        text = chunk(b"zTXt", b"key\0\0" + compress(bytes(2 << 20)))
+        pixels = chunk(b"IDAT", compress(b"\0\1\2\3"))
+        path = tmp_path / "image.png"
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + text + pixels)
+        refused(path, "too large")
+
+    def test_kind_of_file_that_pillow_knows_only_in_part(self, tmp_path):
+        path = tmp_path / "image.jpg"
+        path.write_bytes(b"DDS " + struct.pack("<I", 124) + bytes(120))
+        refused(path, "")
 
     def test_is_a_value_error(self):
         assert issubclass(ImageError, ValueError)

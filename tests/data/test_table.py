@@ -115,7 +115,7 @@ class TestRefused:
         refused(paths, str(tmp_path / "none.csv"), "there is no such file")
 
     def test_folder(self, tmp_path):
-        refused(tmp_path, str(tmp_path), "not a CSV file")
+        refused(tmp_path, str(tmp_path), "cannot be read as a CSV file")
 
     def test_path_through_a_file(self, write):
         path = write("images/0.jpg,cat")

@@ -212,8 +212,12 @@ def test_pixels_are_normalized_by_the_given_mean_and_std(make_vit):
     torch.testing.assert_close(ViTBackbone(vit)(images), plain((images - 0.5) / 0.5))
 
 
-def test_mean_and_std_are_not_saved_with_the_weights(make_vit):
-    assert all(name.startswith("vit.") for name in ViTBackbone(make_vit()).state_dict())
+def test_mean_and_std_are_saved_with_the_weights(make_vit):
+    saved = ViTBackbone(make_vit(), MEAN, STD).state_dict()
+    other = ViTBackbone(make_vit(seed=1))
+    other.load_state_dict(saved)
+    assert other.mean.flatten().tolist() == pytest.approx(MEAN)
+    assert other.std.flatten().tolist() == pytest.approx(STD)
 
 
 @pytest.mark.parametrize("size", [(20, 24), (16, 23), (16, 4), (0, 24), (7, 0)])

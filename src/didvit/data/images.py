@@ -1,6 +1,8 @@
 """Image files as upright RGB pixels."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
@@ -26,37 +28,43 @@ def read_image(path: str | PathLike[str]) -> UInt8[Tensor, "3 H W"]:
     Raises:
         ImageError: The file is missing, empty, damaged, not an image, or too large to be safe.
     """
-    path = Path(path)
-    try:
-        if not path.stat().st_size:
+    with _image_errors(str(path)):
+        if not Path(path).stat().st_size:
             raise ImageError(f"{path}: the file is empty")
         with warnings.catch_warnings():
             # Twice Pillow's limit raises, and once warns: a picture that large is refused at once.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return decode(image, str(path))
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: there is no such file") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{path}: not an image, or of a kind that Pillow cannot read") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise ImageError(
-            f"{path}: more pixels than the limit of {Image.MAX_IMAGE_PIXELS:,} "
-            "(PIL.Image.MAX_IMAGE_PIXELS)"
-        ) from error
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror or error}") from error
+                return pixels_of(image)
 
 
-def decode(image: Image.Image, name: str) -> UInt8[Tensor, "3 H W"]:
-    """`pixels_of` an image whose file may be damaged.
+def decode(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
+    """`pixels_of` an image that may come from a damaged file.
 
     Raises:
-        ImageError: Its pixels cannot be had; the message begins with ``name``.
+        ImageError: Its pixels cannot be had.
     """
-    try:
+    with _image_errors(getattr(image, "filename", "") or "an image"):
         return pixels_of(image)
-    # Pillow's decoders raise nearly anything at damaged files, and none may end a batch.
+
+
+@contextmanager
+def _image_errors(name: str) -> Iterator[None]:
+    """Every error of reading the image ``name`` as an `ImageError`."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageError(f"{name}: there is no such file") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: not an image, or of a kind that Pillow cannot read") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ImageError(
+            f"{name}: more pixels than the limit of {Image.MAX_IMAGE_PIXELS:,} "
+            "(PIL.Image.MAX_IMAGE_PIXELS)"
+        ) from error
+    # Pillow raises nearly anything at damaged files, and none of them may end a batch.
     except Exception as error:
         raise ImageError(f"{name}: the image is damaged or unreadable ({error})") from error
 
@@ -66,6 +74,8 @@ def pixels_of(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
 
     Transparent parts are laid over white, and 16-bit gray is scaled (not clipped) to 8 bits.
     """
+    if not image.width or not image.height:
+        raise ImageError("the image has no pixels")
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         gray = np.asarray(image).astype(np.uint32)

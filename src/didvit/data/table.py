@@ -1,6 +1,7 @@
 """A table of images and their labels: a CSV file with the columns ``image`` and ``labels``."""
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def read_table(paths: Path | Sequence[Path], labels: Sequence[str] | None = None
     name = ", ".join(map(str, paths))
     if not listed:
         raise DataError(f"{name}: there are no images in it")
-    missing = [(where, image) for image, (where, _) in listed.items() if not image.is_file()]
+    missing = [(where, image) for image, (where, _) in listed.items() if not os.path.isfile(image)]
     if missing:
         where, image = missing[0]
         raise DataError(
@@ -115,5 +116,5 @@ def _rows(path: Path):
                 yield where, path.parent / row["image"].strip(), frozenset(filter(None, cell))
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file") from error
-    except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
-        raise DataError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise DataError(f"{path}: cannot be read as a CSV file in UTF-8 ({error})") from error

@@ -197,6 +197,8 @@ def _unsupported_reason(vit: nn.Module) -> str | None:
         return "it is not a timm VisionTransformer, so it has no T x T attention to roll out"
     if type(vit.patch_embed) is not PatchEmbed:
         return f"its patches come from {type(vit.patch_embed).__name__}, not from one convolution"
+    if vit.patch_drop.__class__ is not nn.Identity:
+        return "it drops patches in training (patch_drop_rate), and the maps need all of them"
     for block in vit.blocks:
         if type(block) is not Block:
             return f"its blocks are {type(block).__name__}, not pre-norm attention then MLP"

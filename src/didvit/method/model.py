@@ -1,7 +1,7 @@
 """Figure 1: the whole of DiD, and the two-branch loss of section 3.1."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from didvit.method.localization import LOCALIZERS, Localizer
 from didvit.method.reconstraint import RECONSTRAINTS, Reconstraint
 from didvit.method.rollout import NORMALIZATIONS, Step, attention_rollout
 from didvit.method.selection import SELECTORS, Selector
-from didvit.method.views import crop_and_resize, scale_boxes
+from didvit.method.views import Images, crop_and_resize, scale_boxes
 
 FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mean": lambda global_logits, local_logits: (global_logits + local_logits) / 2,
@@ -118,7 +118,7 @@ class DiD(nn.Module):
     def forward(
         self,
         images: Float[Tensor, "B 3 H W"],
-        sources: Sequence[Tensor] | None = None,
+        sources: Images | None = None,
         generator: Generator | None = None,
     ) -> DiDOutput:
         """Recognize a batch of images.
@@ -151,7 +151,7 @@ class DiD(nn.Module):
             selected_maps, input_size, self.box_threshold, self.backbone.patch_size, generator
         )
 
-        canvas = list(images) if self.crop_from == "input" or sources is None else sources
+        canvas = images if self.crop_from == "input" or sources is None else sources
         canvas_boxes = boxes.clone()  # the same boxes, in pixels of each canvas
         for i, image in enumerate(canvas):
             canvas_boxes[i] = scale_boxes(boxes[i], input_size, size_of(image))

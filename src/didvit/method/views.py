@@ -8,10 +8,12 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 Size = tuple[int, int]
+Images = Shaped[Tensor, "_ 3 _ _"] | Sequence[Shaped[Tensor, "3 _ _"]]
+"""A batch, or a sequence of images of any sizes."""
 
 
 def crop_and_resize(
-    images: Sequence[Shaped[Tensor, "3 _ _"]],
+    images: Images,
     boxes: Int[Tensor, "B 4"],
     size: Size,
     align_corners: bool = False,
@@ -37,15 +39,20 @@ def crop_and_resize(
     return torch.stack(views) if views else torch.empty(0, 3, *size, device=boxes.device)
 
 
-def resize_whole(images: Sequence[Shaped[Tensor, "3 _ _"]], size: Size) -> Float[Tensor, "B 3 H W"]:
+def resize_whole(images: Images, size: Size) -> Float[Tensor, "B 3 H W"]:
     """The global view: whole images of any sizes, as the network's input. The full boxes' views."""
     sides = [(0, 0, image.shape[2], image.shape[1]) for image in images]
     device = images[0].device if len(images) else None
-    return crop_and_resize(images, torch.tensor(sides, device=device).view(-1, 4), size)
+    return crop_and_resize(
+        images, torch.tensor(sides, dtype=torch.int64, device=device).view(-1, 4), size
+    )
 
 
 def _resize(crop: Tensor, size: Size, align_corners: bool) -> Float[Tensor, "3 H W"]:
-    crop = crop / 255 if crop.dtype == torch.uint8 else crop
+    if crop.dtype == torch.uint8:
+        crop = crop / 255
+    elif crop.dtype != torch.float64:
+        crop = crop.float()  # half precision has no antialiased resize on a CPU
     if tuple(crop.shape[-2:]) == size:
         return crop
     return F.interpolate(
