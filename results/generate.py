@@ -55,7 +55,7 @@ Medians of {repeats} pairs (and their range), fp32, {cores} cores, {processor}. 
 `benchmarks/results/inference.json`, by
 
 ```bash
-{benchmark_command} --output benchmarks/results/inference.json
+{benchmark_command} --repeats {repeats} --output benchmarks/results/inference.json
 ```
 
 ## Versions
