@@ -1,5 +1,4 @@
 import json
-import os
 import warnings
 
 import numpy as np
@@ -11,7 +10,7 @@ from PIL import Image
 from didvit.checkpoint import CheckpointError
 from didvit.config import ConfigError
 from didvit.data.images import ImageError
-from didvit.inference import Failure, Prediction, find_images, load, picture_names
+from didvit.inference import Failure, Prediction, load
 from didvit.method import resize_whole, scale_boxes
 
 SIZE = (32, 48)
@@ -462,82 +461,3 @@ def test_extreme_sizes(predictor, size):
         assert 0 <= y0 < y1 <= result.height
     if size == (1, 1):
         assert {region.box for region in result.regions} == {(0, 0, 1, 1)}
-
-
-# Files
-
-
-def touch(*paths):
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-
-
-def test_folders_are_searched_and_sorted(tmp_path):
-    wanted = [tmp_path / name for name in ("a.PNG", "b/c.jpeg", "b/d/e.gif", "z.jpg")]
-    hidden = [tmp_path / name for name in (".h.jpg", ".cache/i.jpg", "b/.j/k.png", "b/._c.jpg")]
-    touch(*reversed(wanted), *hidden, tmp_path / "notes.txt", tmp_path / "no_suffix")
-    (tmp_path / "folder.jpg").mkdir()
-    assert find_images([tmp_path]) == wanted
-    assert find_images([tmp_path / "b"]) == wanted[1:3]
-
-
-def test_a_hidden_folder_that_is_named_is_searched(tmp_path):
-    touch(tmp_path / ".hidden" / "a.jpg")
-    assert find_images([tmp_path / ".hidden"]) == [tmp_path / ".hidden" / "a.jpg"]
-
-
-def test_current_folder(tmp_path, monkeypatch):
-    touch(tmp_path / "a.jpg")
-    monkeypatch.chdir(tmp_path)
-    assert [str(path) for path in find_images(["."])] == ["a.jpg"]
-
-
-def test_paths_keep_their_order_and_come_once(tmp_path):
-    a, b, c = (tmp_path / name for name in ("a.jpg", "b.jpg", "c.jpg"))
-    touch(a, b, c)
-    assert find_images([c, str(a), tmp_path, a]) == [c, a, b]
-    assert find_images([]) == []
-
-
-def test_globs(tmp_path):
-    touch(*(tmp_path / name for name in ("b1.jpg", "b2.jpg", "c.jpg", "sub/b3.jpg", ".b4.jpg")))
-    names = [path.name for path in find_images([tmp_path / "b?.jpg"])]
-    assert names == ["b1.jpg", "b2.jpg"]
-    assert [p.name for p in find_images([f"{tmp_path}/*"])] == ["b1.jpg", "b2.jpg", "c.jpg"]
-    assert [p.name for p in find_images([f"{tmp_path}/**/b*.jpg"])] == [
-        "b1.jpg",
-        "b2.jpg",
-        "b3.jpg",
-    ]
-    with pytest.raises(ImageError, match="no file matches"):
-        find_images([tmp_path / "*.webp"])
-
-
-def test_names_with_glob_characters_are_names_first(tmp_path):
-    touch(tmp_path / "a[1].jpg", tmp_path / "a1.jpg", tmp_path / "what?.jpg")
-    assert find_images([tmp_path / "a[1].jpg"]) == [tmp_path / "a[1].jpg"]
-    assert find_images([tmp_path / "what?.jpg"]) == [tmp_path / "what?.jpg"]
-    touch(tmp_path / "[x]" / "b.jpg", tmp_path / "[x]" / "c.jpg")
-    assert find_images([tmp_path / "[x]"]) == [tmp_path / "[x]" / n for n in ("b.jpg", "c.jpg")]
-
-
-def test_empty_folder(tmp_path):
-    touch(tmp_path / "notes.txt")
-    with pytest.raises(ImageError, match=r"no images in this folder .*\.jpg"):
-        find_images([tmp_path])
-
-
-def test_missing_file_is_kept_for_the_reader_to_report(tmp_path):
-    assert find_images([tmp_path / "missing.jpg"]) == [tmp_path / "missing.jpg"]
-
-
-def test_picture_names(tmp_path):
-    images = [tmp_path / name for name in ("a.jpg", "a.png", "b/A.gif", "a-2.jpg", "x.tar.png")]
-    names = picture_names(images, tmp_path / "out")
-    assert list(names) == [str(image) for image in images]
-    stems = ["a", "a-2", "A-3", "a-2-2", "x.tar"]
-    assert [p.stem for p in names.values()] == stems
-    assert {p.suffix for p in names.values()} == {".jpg"}
-    assert {p.parent for p in names.values()} == {tmp_path / "out"}
-    assert len({os.fspath(p).lower() for p in names.values()}) == len(images)

@@ -59,7 +59,8 @@ def predict(
     from didvit.console import bar, stderr_console
     from didvit.data.images import ImageError
     from didvit.files import whole_file
-    from didvit.inference import Failure, find_images, load, picture_names
+    from didvit.inference import Failure, load
+    from didvit.paths import find_images, picture_names
 
     images: list[Path] = []
     failures: list[Failure] = []

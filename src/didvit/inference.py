@@ -1,6 +1,5 @@
 """Prediction on photographs: the only module that knows the sizes of original images."""
 
-import glob
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ from torch import Tensor
 
 from didvit.checkpoint import load_checkpoint
 from didvit.config import ConfigError
-from didvit.data.images import IMAGE_SUFFIXES, ImageError, decode, read_image
+from didvit.data.images import ImageError, decode, read_image
 from didvit.method import DiD, DiDOutput, resize_whole, scale_boxes
+from didvit.paths import find_images
 
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 
@@ -57,7 +57,8 @@ class Maps(NamedTuple):
 
     Attributes:
         semantic: Where the region's label is, one map per region.
-        spatial: What the class token attends to; zeros where nothing was looked at again.
+        spatial: What the class token attends to (in a backbone without one, the patches on
+            average); zeros where nothing was looked at again.
         instance: The two combined: what the region's box was found on.
     """
 
@@ -315,79 +316,6 @@ def choose_device(device: str | torch.device | None) -> torch.device:
             ) from error
         return chosen
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def find_images(paths: Iterable[str | Path], leave_out: Path | None = None) -> list[Path]:
-    """The image files that files, folders and globs stand for, in order, each once.
-
-    A folder stands for the images in it and below it, sorted, hidden ones left out. A path that
-    does not exist is kept, for the reader to report.
-
-    Args:
-        paths: Files, folders and globs.
-        leave_out: A folder whose images no other folder stands for: that of the pictures made.
-
-    Raises:
-        ImageError: A folder has no images, a glob matches nothing, or a path is impossible.
-    """
-    found: dict[Path, None] = {}
-    for path in paths:
-        if not str(path):
-            raise ImageError("a path is empty; expected a file, a folder or a glob")
-        found |= dict.fromkeys(_expand(Path(path), leave_out and leave_out.resolve()))
-    return list(found)
-
-
-def picture_names(images: Iterable[Path], folder: Path) -> dict[str, Path]:
-    """Where the picture of each image goes: ``folder/NAME.jpg``, numbered where names collide.
-
-    Raises:
-        ConfigError: An image lies in the folder itself: a picture could take its place.
-    """
-    taken: set[str] = set()
-    names: dict[str, Path] = {}
-    for image in images:
-        if folder.exists() and image.parent.exists() and folder.samefile(image.parent):
-            raise ConfigError(
-                f"output {folder} is the folder of the image {image.name}, which a picture could "
-                "overwrite; choose another folder"
-            )
-        stem = image.stem[:100]  # long names leave no room for a number
-        name, number = stem, 1
-        while name.lower() in taken:  # some file systems do not tell upper from lower case
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name.lower())
-        names[str(image)] = folder / f"{name}.jpg"
-    return names
-
-
-def _expand(path: Path, leave_out: Path | None) -> list[Path]:
-    try:
-        exists, is_folder = path.exists(), path.is_dir()
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}") from error
-    if is_folder:
-        images = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in IMAGE_SUFFIXES
-            and file.is_file()
-            and not any(part.startswith(".") for part in file.relative_to(path).parts)
-            and leave_out not in file.resolve().parents
-        )
-        if not images:
-            raise ImageError(
-                f"{path}: there are no images in this folder ({' '.join(sorted(IMAGE_SUFFIXES))})"
-            )
-        return images
-    if not exists and glob.has_magic(str(path)):
-        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
-        images = [file for match in matches for file in ([match] if match.is_file() else [])]
-        if not images:
-            raise ImageError(f"{path}: no file matches")
-        return images
-    return [path]
 
 
 def _pixels(image: ImageLike) -> Tensor:
