@@ -51,7 +51,8 @@ batch, in turn in one process (both get the network's input ready made); and its
 
 {speed}
 
-Medians of {repeats} pairs (and their range), fp32, {cores} cores, {processor}. From
+Times are medians of {repeats} pairs (and their range); memory is one process each, and varies from run to run (up to
+1.95 was seen for ViT-S/14 at batch 8: `docs/log.md`). fp32, {cores} cores, {processor}. From
 `benchmarks/results/inference.json`, by
 
 ```bash

@@ -86,7 +86,7 @@ def pixel_statistics(vit: VisionTransformer) -> tuple[tuple[float, ...], tuple[f
 
 
 def _check_geometry(architecture: str, image_size: tuple[int, int]) -> None:
-    """Refuse what cannot serve before anything is downloaded."""
+    """Refuse an architecture or an input that cannot serve, before anything is downloaded."""
     try:
         with torch.device("meta"):
             vit: Any = timm.create_model(architecture, num_classes=0)

@@ -3,7 +3,7 @@
 Every localizer takes the K instance maps of each image ``(B, K, h, w)``, the input's height and
 width, λ, the patch's height and width, and a generator (None: torch's own). It gives boxes int64
 ``(B, K, 4)``, ``[x0, y0, x1, y1)`` in pixels of the input, on the maps' device; K = 0 gives
-``(B, 0, 4)``. No gradient.
+``(B, 0, 4)``. No gradient. Localizers that read the maps raise `NonFiniteMapError` at NaN.
 """
 
 from collections.abc import Callable

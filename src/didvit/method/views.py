@@ -22,7 +22,7 @@ def crop_and_resize(
 
     Args:
         images: One image per box, each of its own size: a batch, or a sequence of tensors; uint8,
-            or floats in [0, 1].
+            or floats in [0, 1]. An image on another device has its crop brought to the boxes'.
         boxes: ``[x0, y0, x1, y1)`` in pixels of each box's own image, inside it and not empty. The
             full box of an image that has the wanted size gives the image unchanged.
         size: Height and width of the views.
@@ -30,7 +30,8 @@ def crop_and_resize(
             authors' code crops its input tensor.
 
     Returns:
-        Views with pixels in [0, 1], on the boxes' device; ``(0, 3, H, W)`` for no boxes.
+        Views with pixels in [0, 1], float32 (float64 for such images), on the boxes' device;
+        ``(0, 3, H, W)`` for no boxes.
     """
     views = [
         _resize(image[:, y0:y1, x0:x1].to(boxes.device), size, align_corners)
