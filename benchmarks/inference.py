@@ -24,7 +24,7 @@ import timm
 import torch
 
 from didvit.method import DiD, SemanticHead, ViTBackbone
-from didvit.training import versions
+from didvit.run_folder import versions
 
 CASES = (("vit_small_patch14_dinov2", 224), ("vit_base_patch16_224", 448))
 BATCHES = (1, 8)

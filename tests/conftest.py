@@ -86,7 +86,7 @@ def save_tiny_model():
         values = {"backbone": "test_vit", "weights": "random", "image_size": (32, 48), "top_n": 2}
         config = ModelConfig(**{**values, **settings})
         model = randomize(build_model(config, len(labels)), seed=3)
-        save_checkpoint(folder, model, labels, config, with_backbone=True)
+        save_checkpoint(folder, model, labels, config)
         return folder
 
     return save
@@ -145,6 +145,23 @@ def squares(tmp_path_factory):
     """Tables of 24 pictures to learn the colors from and 16 to validate on."""
     folder = tmp_path_factory.mktemp("squares")
     return write_squares(folder / "train", 24, 0), write_squares(folder / "val", 16, 1)
+
+
+@pytest.fixture
+def make_config(squares, tmp_path):
+    """A function that makes a configuration of a few tiny steps; runs go to ``tmp_path``."""
+    from runs import tiny_config
+
+    def make(name="run", train=None, val=None, **settings):
+        return tiny_config(tmp_path / name, train or squares[0], val or squares[1], **settings)
+
+    return make
+
+
+@pytest.fixture
+def without_curves(monkeypatch):
+    """No picture at an evaluation, which would take longer than a tiny run does."""
+    monkeypatch.setattr("didvit.run_folder._draw_curves", lambda *arguments: None)
 
 
 @pytest.fixture(scope="session")

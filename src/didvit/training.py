@@ -1,24 +1,30 @@
-"""The step loop: from a configuration to a run folder."""
+"""The step loop (section 3.1): from a configuration to a run folder."""
 
-import csv
-import importlib.metadata
 import math
-import platform
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
+from typing import Any, cast
 
 import torch
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
-from torch.optim import SGD, AdamW, Optimizer
 
 from didvit.checkpoint import save_checkpoint
-from didvit.config import ConfigError, TrainConfig, build_model, to_json
-from didvit.data.stream import TrainingStream
-from didvit.data.table import DataError, read_table
-from didvit.evaluation import Report, report, score_table
-from didvit.files import whole_file, write_json
-from didvit.inference import choose_device
-from didvit.method import DiD, multi_view_loss, resize_whole
-from didvit.method.localization import NonFiniteMapError
+from didvit.config import ConfigError, Stopped, TrainConfig, to_json
+from didvit.data.datasets import read_datasets
+from didvit.data.stream import Batch, TrainingStream
+from didvit.data.table import DataError, Table
+from didvit.evaluation import Report, merge_scores, report, score_table
+from didvit.learner import Learner, build_start, compile_backbone
+from didvit.losses import balancing_weights
+from didvit.method import DiD
+from didvit.optimization import build_optimizer, freeze, schedule, set_learning_rate
+from didvit.processes import launch, stopping_at_sigterm
+from didvit.resume import check_same_settings, load_newest_state, save_state
+from didvit.run_folder import RunFolder
 
 
 class TrainingError(ValueError):
@@ -28,8 +34,8 @@ class TrainingError(ValueError):
 class TrainingObserver:
     """Is told how a run goes; this one does nothing with it."""
 
-    def start(self, num_images: int, num_labels: int, num_validation: int) -> None:
-        """The data are read; the first batch is next."""
+    def start(self, num_images: int, num_labels: int, num_validation: int, step: int) -> None:
+        """The data are read; the batch after ``step`` is next, which is 0 in a new run."""
 
     def step(self, step: int, loss: float, learning_rate: float, images: int) -> None:
         """A step is done: its number from 1, its loss, learning rate and images."""
@@ -41,158 +47,284 @@ class TrainingObserver:
         """Something was passed over."""
 
 
+@dataclass
+class Progress:
+    """How far a run is, beside its weights."""
+
+    step: int = 0
+    best: float = -math.inf
+    losses: list[float] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
 def train(config: TrainConfig, observer: TrainingObserver | None = None) -> Path:
     """Train a model and write its run folder, a model folder with the run's records beside.
 
-    ``config.json`` and ``model.safetensors`` hold the weights of the step that scored best on the
-    validation data (mAP of the configured fusion; of equals, the first), ``train.json`` the
-    settings and versions, ``history.csv`` loss and validation mAP over the steps, ``metrics.json``
-    the validation report of the best step.
-
     Returns:
-        The run folder.
+        The run folder (`RunFolder` says what is in it).
 
     Raises:
-        ConfigError: A setting is impossible, or the folder holds a model already.
-        DataError: The tables cannot be used.
+        ConfigError: A setting is impossible, the folder holds a run already, or a resumed run's
+            settings differ.
+        DataError: The data sets cannot be used.
         TrainingError: The loss is no longer finite.
+        Stopped: SIGTERM came; the state is saved.
     """
-    observer = observer or TrainingObserver()
-    if config.output.exists() and not config.output.is_dir():
-        raise ConfigError(f"output {config.output} is a file; expected a folder")
-    if (config.output / "config.json").exists():
-        raise ConfigError(f"output {config.output} holds a model already; choose another folder")
-    table = read_table(config.data.train)
-    validation = read_table(config.data.val, table.labels)
-    if not validation.targets.any():
-        raise DataError(f"{config.data.val}: no image has a label, so that nothing can be chosen")
-    shared = set(map(Path.resolve, table.images)) & set(map(Path.resolve, validation.images))
+    run = RunFolder(config.output)
+    run.check(config.resume)
+    if config.resume:
+        check_same_settings(run.settings, to_json(config))
+    table, validation = read_data(config)
+    trainer = Trainer(config, table, validation, run, observer or TrainingObserver())
+    with stopping_at_sigterm() as stop:
+        trainer.run(stop)
+    return config.output
+
+
+def read_data(config: TrainConfig) -> tuple[Table, Table]:
+    """The tables of training and validation, with the same labels.
+
+    Raises:
+        ConfigError: They share images.
+        DataError: A data set cannot be used, or validation has no label at all.
+    """
+    data = config.data
+    specs = [str(data.root / spec) if data.root else spec for spec in (*data.train, data.val)]
+    policies = {"difficult": data.difficult, "without_labels": data.without_labels}
+    table = read_datasets(specs[:-1], **cast(Any, policies))
+    validation = read_datasets(specs[-1:], table.labels, **cast(Any, policies))
+    if not (validation.targets == 1).any():
+        raise DataError(f"{data.val}: no image has a label, so that nothing can be chosen")
+    shared = set(map(_identity, table.images)) & set(map(_identity, validation.images))
     if shared:
         raise ConfigError(
             f"data.val shares {len(shared)} images with data.train, for example {min(shared)}; "
             "expected images that are not learned from"
         )
-    torch.manual_seed(config.seed)
-    device = choose_device(config.device)
-    model = build_model(config.model, len(table.labels)).to(device)
-    model.backbone.requires_grad_(not config.freeze_backbone)
-    optimizer = build_optimizer(model, config)
-    frozen_embedded = config.freeze_backbone and config.model.weights == "embedded"
-    write_json(config.output / "train.json", to_json(config) | {"versions": versions()})
+    return table, validation
 
-    observer.start(len(table), len(table.labels), len(validation))
-    stream = TrainingStream(table, config.seed, config.train_transform == "multi_scale_crop")
-    batches = stream.batches(0, config.steps, config.batch_size, config.data.workers)
-    history: list[dict[str, float]] = []
-    best, loss_sum, loss_steps = -math.inf, 0.0, 0
-    for step, batch in enumerate(batches):
-        for failure in batch.failures:
-            observer.warn(f"{failure}; another image took its place")
-        learning_rate = schedule(step, config)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
-        model.train()
-        model.backbone.train(not config.freeze_backbone)
-        try:
-            loss = training_step(model, batch.sources, batch.targets, config, step)
-        except NonFiniteMapError:
-            loss = torch.tensor(math.nan)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} at step {step + 1}: lower learning_rate "
-                f"(now {learning_rate:.2g}) or look at the images of this batch"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        loss_sum, loss_steps = loss_sum + value, loss_steps + 1
-        observer.step(step + 1, value, learning_rate, len(batch.sources))
 
-        if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
-            scores = score_table(model, validation, config.model.image_size, device)
-            result = report(scores, table.labels)
-            score = result.fusions[config.model.fusion].mAP
-            is_best = score > best or not history
-            if is_best:
-                best = score
-                save_checkpoint(
-                    config.output, model, table.labels, config.model, not frozen_embedded
+def _identity(image: Any) -> str:
+    return str(image.resolve()) if isinstance(image, Path) else str(image)
+
+
+class Trainer:
+    """A run: model, optimizer, data and records, on one or several processes."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        table: Table,
+        validation: Table,
+        run: RunFolder,
+        observer: TrainingObserver,
+    ):
+        self.config, self.table, self.validation = config, table, validation
+        self.folder = run
+        self.fabric = launch(config)
+        # Every process learns; one tells and writes.
+        self.observer = observer if self.fabric.is_global_zero else TrainingObserver()
+        torch.manual_seed(config.seed)
+        model = build_start(config, table.labels)
+        freeze(model, config)
+        model.backbone.recompute_activations = config.activation_checkpointing
+        if config.small_steps:
+            try:
+                model.backbone.grid_size(config.small_size)
+            except ValueError as error:
+                raise ConfigError(f"small_size does not fit: {error}") from error
+        self.average = ModelEmaV3(model, config.ema, use_warmup=True) if config.ema else None
+        balanced = config.loss.positive_weights == "balanced"
+        targets = torch.from_numpy(table.targets)
+        learner = Learner(model, config, balancing_weights(targets) if balanced else None)
+        if config.compile:
+            compile_backbone(model)
+        optimizer = build_optimizer(model, config)
+        self.model = model
+        self.learner, self.optimizer = self.fabric.setup(learner, optimizer)
+        if self.average:
+            self.average.to(self.fabric.device)
+        self.progress = Progress()
+
+    def run(self, stop: threading.Event) -> None:
+        """From the saved state, or the start, to the last step."""
+        config, progress = self.config, self.progress
+        if config.resume:
+            self._load()
+        if self.fabric.is_global_zero:
+            self.folder.start(config, progress.step)
+        self.observer.start(
+            len(self.table), len(self.table.labels), len(self.validation), progress.step
+        )
+        batches = self._batches()
+        while True:
+            step, history = progress.step, progress.history
+            due = step and (step % config.evaluate_every == 0 or step == config.steps)
+            if due and not (history and history[-1]["step"] == step):
+                self._evaluate()
+            if step == config.steps:
+                break
+            if self._any(stop.is_set()):
+                self._save()
+                raise Stopped(
+                    f"stopped after step {step} of {config.steps}; --resume goes on from there"
                 )
-                content = {"step": step + 1, **result.to_dict()}
-                write_json(config.output / "metrics.json", content)
-            row = {"step": step + 1, "loss": loss_sum / loss_steps, "learning_rate": learning_rate}
-            history.append(row | {f"val_{k}": v.mAP for k, v in result.fusions.items()})
-            _write_history(config.output / "history.csv", history)
-            loss_sum, loss_steps = 0.0, 0
-            observer.evaluation(step + 1, result, is_best)
-    return config.output
+            self._learn(batches)
+            if progress.step % config.save_every == 0:
+                self._save()
+        self._save()
+        if self.fabric.is_global_zero:
+            self.folder.finish(config, self.table, self.validation)
+
+    def _batches(self) -> Iterator[Batch]:
+        config = self.config
+        stream = TrainingStream(
+            self.table, config.seed, config.train_transform, least_source_size(config)
+        )
+        return stream.batches(
+            self.progress.step,
+            config.steps,
+            config.batch_size,
+            config.data.workers,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+            config.accumulate,
+        )
+
+    def _learn(self, batches: Iterator[Batch]) -> None:
+        """One step."""
+        config, progress, step = self.config, self.progress, self.progress.step
+        # What layers draw (dropout) is a function of (seed, step) too.
+        torch.manual_seed(
+            config.seed * 2**32 + step * self.fabric.world_size + self.fabric.global_rank
+        )
+        rate = schedule(step, config)
+        set_learning_rate(self.optimizer, rate)
+        self.model.train()
+        self.model.backbone.train(not config.freeze_backbone)
+        total, names = 0.0, []
+        for part in range(config.accumulate):
+            batch = next(batches)
+            names += batch.names
+            for failure in batch.failures:
+                self.observer.warn(f"{failure}; another image took its place")
+            with self.fabric.no_backward_sync(self.learner, part + 1 < config.accumulate):
+                sources = [source.to(self.fabric.device) for source in batch.sources]
+                loss = self.learner(sources, batch.targets.to(self.fabric.device), step)
+                self._check_finite(loss.detach(), batch.names, "loss", rate)
+                self.fabric.backward(loss / config.accumulate)
+            total += loss.item() / config.accumulate
+        norm = self.fabric.clip_gradients(
+            self.learner,
+            self.optimizer,
+            max_norm=config.clip_norm or math.inf,
+            error_if_nonfinite=False,
+        )
+        if config.precision != "fp16-mixed":  # which passes over such steps
+            self._check_finite(cast(Tensor, norm), names, "gradient's norm", rate)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        progress.step += 1
+        if self.average:
+            self.average.update(self.model, progress.step)
+        value = cast(Tensor, self.fabric.all_reduce(torch.tensor(total))).item()
+        progress.losses.append(value)
+        if self.fabric.is_global_zero:
+            self.folder.log_step(progress.step, value, rate, float(cast(Tensor, norm)))
+        self.observer.step(progress.step, value, rate, config.batch_size)
+
+    def _check_finite(self, value: Tensor, images: list[str], what: str, rate: float) -> None:
+        """Stop all processes where one's value is not finite, before any learns from it."""
+        if not self._any(not math.isfinite(value.item())):
+            return
+        names = ", ".join(images[:8])
+        more = f" and {len(images) - 8} more" if len(images) > 8 else ""
+        step, precision = self.progress.step + 1, self.config.precision
+        other = "" if precision == "fp32" else f", take precision fp32 (now {precision})"
+        raise TrainingError(
+            f"the {what} is {value.item()} at step {step}: lower learning_rate (now {rate:.2g}), "
+            f"set clip_norm (now {self.config.clip_norm}){other}, or look at the images of this "
+            f"batch: {names}{more}"
+        )
+
+    def _any(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        if self.fabric.world_size == 1:
+            return flag
+        count = self.fabric.all_reduce(
+            torch.tensor(float(flag), device=self.fabric.device), reduce_op="sum"
+        )
+        return bool(cast(Tensor, count).item())
+
+    def _evaluate(self) -> None:
+        """Score the validation data; the best weights become the run folder's model."""
+        config, progress = self.config, self.progress
+        step, labels = progress.step, self.table.labels
+        model = cast(DiD, self.average.module if self.average else self.model)
+        # While whole images alone are learned from, they alone are scored: it takes a fifth.
+        looked_again = step > config.global_steps
+        part = (self.fabric.global_rank, self.fabric.world_size)
+        scores = score_table(
+            model if looked_again else model.with_top_n(0),
+            self.validation,
+            config.model.image_size,
+            self.fabric.device,
+            workers=config.data.workers,
+            part=part,
+        )
+        if part[1] > 1:
+            parts: list[Any] = [None] * part[1]
+            torch.distributed.all_gather_object(parts, scores)
+            scores = merge_scores(parts)
+        result = report(scores, labels)
+        first = not any(
+            (row["step"] > config.global_steps) == looked_again for row in progress.history
+        )
+        score = result.fusions[config.model.fusion].mAP
+        is_best = first or score > progress.best or config.choose == "last"
+        progress.best = score if first else max(score, progress.best)
+        since = int(progress.history[-1]["step"]) if progress.history else 0
+        row = {"step": step, "loss": fmean(progress.losses[since:])}
+        progress.history.append(row | {f"val_{k}": v.mAP for k, v in result.fusions.items()})
+        if self.fabric.is_global_zero:
+            self.folder.log_evaluation(config, progress.losses, progress.history)
+            folders = [self.folder.last, *([self.folder.path] if is_best else [])]
+            for folder in folders:
+                save_checkpoint(folder, model, labels, config.model)
+                self.folder.write_metrics(folder, step, result)
+        self.observer.evaluation(step, result, is_best)
+        self.fabric.barrier()
+
+    def _save(self) -> None:
+        if self.fabric.is_global_zero:
+            state = {
+                "progress": asdict(self.progress),
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "average": self.average.module.state_dict() if self.average else None,
+                "precision": self.fabric.strategy.precision.state_dict(),
+            }
+            save_state(self.folder.states, self.progress.step, state)
+        self.fabric.barrier()
+
+    def _load(self) -> None:
+        state = load_newest_state(self.folder.states, self.observer.warn)
+        if state is None:
+            return
+        self.progress.__dict__.update(state["progress"])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average:
+            self.average.module.load_state_dict(state["average"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
 
 
-def training_step(
-    model: DiD, sources: list[Tensor], targets: Tensor, config: TrainConfig, step: int
-) -> Tensor:
-    """The loss of one batch, of both branches once the global steps are done.
+def least_source_size(config: TrainConfig) -> tuple[int, int]:
+    """Height and width that a photograph must have for its crops to fill the network's input.
 
-    Random strategies draw from (seed, step).
+    Twice the input's, as crops are down to half a side; where views are cut from the crops, twice
+    that.
     """
-    device = next(model.parameters()).device
-    sources = [source.to(device) for source in sources]
-    generator = torch.Generator().manual_seed(config.seed * 2**32 + step)
-    if step < config.global_steps:
-        model = model.with_top_n(0)
-    output = model(resize_whole(sources, config.model.image_size), sources, generator)
-    return multi_view_loss(output, targets.to(device))
-
-
-def peak_learning_rate(config: TrainConfig) -> float:
-    """The configured rate, or the optimizer's usual one for what is trained."""
-    if config.learning_rate is not None:
-        return config.learning_rate
-    if config.optimizer == "sgd":
-        return 0.05
-    return 1e-2 if config.freeze_backbone else 1e-4
-
-
-def schedule(step: int, config: TrainConfig) -> float:
-    """Learning rate of a step (from 0): linear warm-up, then cosine to 0."""
-    peak = peak_learning_rate(config)
-    warmup_steps = round(config.warmup * config.steps)
-    if step < warmup_steps:
-        return peak * (step + 1) / warmup_steps
-    done = (step - warmup_steps) / max(config.steps - warmup_steps, 1)
-    return peak * (1 + math.cos(math.pi * done)) / 2
-
-
-def build_optimizer(model: DiD, config: TrainConfig) -> Optimizer:
-    """SGD with momentum (the paper's) or AdamW, over what is not frozen."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    rate = peak_learning_rate(config)
-    if config.optimizer == "sgd":
-        momentum = 0.9 if config.momentum is None else config.momentum
-        return SGD(parameters, rate, momentum=momentum, weight_decay=config.weight_decay)
-    return AdamW(parameters, rate, weight_decay=config.weight_decay)
-
-
-def versions() -> dict[str, str]:
-    """What a result depends on besides its settings."""
-    packages = ("didvit", "torch", "torchvision", "timm", "numpy", "opencv-python-headless")
-    return {
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        **{name: _version(name) for name in packages},
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed as such"  # another package may bring the same module
-
-
-def _write_history(path: Path, history: list[dict[str, float]]) -> None:
-    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(history[0]))
-        writer.writeheader()
-        writer.writerows(history)
+    factor = 4 if config.model.top_n and config.model.crop_from == "raw" else 2
+    height, width = config.model.image_size
+    return factor * height, factor * width

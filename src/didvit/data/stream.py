@@ -1,6 +1,6 @@
-"""The stream of training batches, a pure function of (seed, step)."""
+"""Images in a stream: of training, a pure function of (seed, step); of evaluation, in order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -11,20 +11,22 @@ from torch.utils.data import DataLoader, Dataset
 
 from didvit.data.images import ImageError, read_image
 from didvit.data.table import DataError, Table
-from didvit.data.transforms import multi_scale_crop, random_flip
+from didvit.data.transforms import TRAIN_TRANSFORMS
 
 
 class Batch(NamedTuple):
-    """Images of a training step.
+    """Images of a training step, or of one part of it.
 
     Attributes:
         sources: One uint8 image ``(3, height, width)`` each, as cut from the photograph.
-        targets: Float ``(B, C)``, 1 where the image has the label.
+        targets: int8 ``(B, C)``: 1 where the image has the label, 0 where not, -1 unknown.
+        names: Of the images.
         failures: Why images could not be read; others took their places.
     """
 
     sources: list[Tensor]
     targets: Tensor
+    names: list[str]
     failures: list[str]
 
 
@@ -32,38 +34,46 @@ class TrainingStream(Dataset):
     """Position → one augmented image. Every epoch is a new permutation of the table.
 
     What stands at a position depends on the seed and the position alone, so that any number of
-    workers, and any restart, gives the same batches.
+    workers or processes, and any restart, gives the same batches.
 
     Args:
         table: Images and labels.
         seed: Of the order, the crops and the flips.
-        augment: Multi-scale crop and flip; False shows whole images.
+        transform: Of `TRAIN_TRANSFORMS`.
+        least_size: JPEGs are decoded at a reduced scale as long as they are no smaller than this
+            height and width; None: never.
     """
 
-    def __init__(self, table: Table, seed: int, augment: bool = True):
+    def __init__(
+        self,
+        table: Table,
+        seed: int,
+        transform: str = "multi_scale_crop",
+        least_size: tuple[int, int] | None = None,
+    ):
         self.table = table
-        self.targets = torch.from_numpy(table.targets).float()
+        self.targets = torch.from_numpy(table.targets).to(torch.int8)
         self.seed = seed
-        self.augment = augment
+        self.transform = TRAIN_TRANSFORMS[transform]
+        self.least_size = least_size
         self._known_order: tuple[int, np.ndarray] = -1, np.empty(0)
 
-    def __getitem__(self, position: int) -> tuple[Tensor | None, Tensor, list[str]]:
+    def __getitem__(self, position: int) -> tuple[Tensor | None, Tensor, str, list[str]]:
         failures = []
         for attempt in range(position, position + len(self.table)):
             epoch, place = divmod(attempt, len(self.table))
             index = int(self._order(epoch)[place])
+            name = str(self.table.images[index])
             try:
-                image = read_image(self.table.images[index])
+                image = read_image(self.table.images[index], self.least_size)
             except ImageError as error:
                 failures.append(str(error))
                 continue
-            if self.augment:
-                rng = np.random.default_rng((self.seed, 1, position))
-                image = random_flip(multi_scale_crop(image, rng), rng)
+            image = self.transform(image, np.random.default_rng((self.seed, 1, position)))
             # A copy of the crop alone: a view would send the whole photograph between processes.
-            return image.contiguous(), self.targets[index], failures
+            return image.contiguous(), self.targets[index], name, failures
         # An error raised here would reach the user with a worker's stack trace.
-        return None, self.targets[0], failures
+        return None, self.targets[0], "", failures
 
     def _order(self, epoch: int) -> np.ndarray:
         if self._known_order[0] != epoch:
@@ -71,21 +81,74 @@ class TrainingStream(Dataset):
             self._known_order = epoch, rng.permutation(len(self.table))
         return self._known_order[1]
 
-    def batches(self, start: int, stop: int, batch_size: int, workers: int = 0) -> Iterator[Batch]:
+    def batches(
+        self,
+        start: int,
+        stop: int,
+        batch_size: int,
+        workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulate: int = 1,
+    ) -> Iterator[Batch]:
         """Batches of the steps ``start`` to ``stop`` (exclusive).
+
+        Args:
+            start: The first step.
+            stop: One past the last.
+            batch_size: Images of a step, over all processes.
+            workers: Processes that read images; 0 reads in this one.
+            rank: Which of the processes this one is; it gets its share of every step.
+            world_size: The number of processes.
+            accumulate: Batches that the share is cut into.
 
         Raises:
             DataError: No image of the table can be read.
         """
-        positions = range(start * batch_size, stop * batch_size)
+        share = batch_size // world_size
+        positions = [
+            step * batch_size + rank * share + i
+            for step in range(start, stop)
+            for i in range(share)
+        ]
         loader = DataLoader(
-            self, batch_size, sampler=positions, num_workers=workers, collate_fn=list
+            self, share // accumulate, sampler=positions, num_workers=workers, collate_fn=list
         )
         for items in loader:
-            sources, targets, failures = zip(*items, strict=True)
+            sources, targets, names, failures = zip(*items, strict=True)
             if any(source is None for source in sources):
                 reason = next(f[0] for s, f in zip(sources, failures, strict=True) if s is None)
                 raise DataError(
                     f"none of the {len(self.table)} training images can be read: {reason}"
                 )
-            yield Batch(list(sources), torch.stack(targets), list(chain.from_iterable(failures)))
+            problems = list(chain.from_iterable(failures))
+            yield Batch(list(sources), torch.stack(targets), list(names), problems)
+
+
+class _Images(Dataset):
+    """Index → the pixels, or why there are none."""
+
+    def __init__(self, images: Sequence):
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor | str:
+        try:
+            return read_image(self.images[index])
+        except ImageError as error:
+            return str(error)
+
+
+def read_in_order(
+    images: Sequence, batch_size: int, workers: int = 0
+) -> Iterator[list[Tensor | str]]:
+    """The pixels of images, in batches; in place of an unreadable one, why it is.
+
+    Args:
+        images: Paths, or what else `read_image` takes.
+        batch_size: Images of a batch; the last may have fewer.
+        workers: Processes that read; 0 reads in this one.
+    """
+    return iter(DataLoader(_Images(images), batch_size, num_workers=workers, collate_fn=list))

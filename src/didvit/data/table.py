@@ -1,19 +1,28 @@
-"""A table of images and their labels: a CSV file with the columns ``image`` and ``labels``."""
+"""A table of images and their labels, joined from the listings that the readers of formats give."""
 
-import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-SEPARATOR = "|"
+from didvit.data.images import StoredImage
 
 
 class DataError(ValueError):
     """A data set cannot be used as it is; the message names the file and how to mend it."""
+
+
+def split_error(path: Path, split: str | None, splits: Sequence[str]) -> DataError:
+    """What to raise where ``split`` is none of those that a data set has."""
+    problem = f"there is no split {split!r}" if split else "a split must be named"
+    known = ", ".join(splits)
+    hint = f"give one as {path}:{splits[0]}; there are: {known}" if splits else "there are none"
+    return DataError(f"{path}: {problem}; {hint}")
 
 
 @dataclass(frozen=True)
@@ -21,100 +30,148 @@ class Table:
     """Images with their labels.
 
     Attributes:
-        images: Paths of the image files.
+        images: The image files, or images inside larger files.
         image_labels: The labels of each image; may be empty.
         labels: All labels, in the order of the model's categories.
+        unknown: The labels of which it is not known whether the image has them, for each image;
+            empty where everything is known of all images.
     """
 
-    images: tuple[Path, ...]
+    images: tuple[Path | StoredImage, ...]
     image_labels: tuple[frozenset[str], ...]
     labels: tuple[str, ...]
+    unknown: tuple[frozenset[str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
     def targets(self) -> Int[np.ndarray, "n C"]:
-        """1 where the image has the label, 0 where it has not."""
-        return np.array(
-            [[int(label in present) for label in self.labels] for present in self.image_labels]
-        ).reshape(len(self), len(self.labels))
+        """1 where the image has the label, 0 where it has not, -1 where that is unknown."""
+        column = {label: c for c, label in enumerate(self.labels)}
+        targets = np.zeros((len(self), len(self.labels)), dtype=int)
+        for value, of_images in ((1, self.image_labels), (-1, self.unknown)):
+            for i, labels in enumerate(of_images):
+                targets[i, [column[label] for label in labels]] = value
+        return targets
+
+
+class Entry(NamedTuple):
+    """An image as a data set lists it.
+
+    Attributes:
+        where: For messages: the file, and the place in it.
+        image: It need not exist.
+        present: The labels that it has.
+        unknown: The labels that it may have.
+    """
+
+    where: str
+    image: Path | StoredImage
+    present: frozenset[str]
+    unknown: frozenset[str] = frozenset()
+
+
+class Listing(NamedTuple):
+    """A data set as it stands on the disk, before it is checked.
+
+    Attributes:
+        name: For messages.
+        entries: Its images.
+        labels: Those that the format declares, whether an image has them or not.
+        ordered: The labels have an official order.
+        folder: The folder that the paths of its images are relative to, if they are.
+        links_differ: A link is an image of its own, not the image that it leads to.
+    """
+
+    name: str
+    entries: Sequence[Entry]
+    labels: tuple[str, ...] = ()
+    ordered: bool = False
+    folder: Path | None = None
+    links_differ: bool = False
 
 
 def read_table(paths: Path | Sequence[Path], labels: Sequence[str] | None = None) -> Table:
-    """Read one CSV file, or several as one table.
-
-    A file has a header with the columns ``image`` (a path, relative to the file's own folder) and
-    ``labels`` (joined by a vertical bar; an empty cell is an image without any label).
-
-    Args:
-        paths: The CSV file or files.
-        labels: The labels that may occur, in order, for example a model's. None: those that occur,
-            in alphabetical order.
+    """Read one CSV file, or several as one table; see `rows.list_csv` and `join`.
 
     Raises:
         DataError: A file or column is missing, an image is listed twice or does not exist, a label
             is not among ``labels``, or there is no image or no label at all.
     """
+    from didvit.data.rows import list_csv  # which needs the types above
+
     paths = [paths] if isinstance(paths, Path) else list(paths)
-    places: dict[Path, str] = {}  # image, whatever path leads to it -> where it is listed
-    listed: dict[Path, tuple[str, frozenset[str]]] = {}  # image -> where it is listed, its labels
-    for path in paths:
-        for where, image, image_labels in _rows(path):
-            first = places.setdefault(image.resolve(), where)
-            if first is not where:
+    return join([list_csv(path) for path in paths], labels)
+
+
+def join(listings: Sequence[Listing], labels: Sequence[str] | None = None) -> Table:
+    """One table of all images.
+
+    Args:
+        listings: The data sets. An image has no label that only another of them knows.
+        labels: The labels that may occur, in order, for example a model's. None: those that occur
+            or are declared; first those with an official order, then the others alphabetically.
+
+    Raises:
+        DataError: An image is listed twice or does not exist, a label is both present and unknown,
+            or not among ``labels``, or there is no image or no label at all.
+    """
+    places: dict[Path | StoredImage, str] = {}  # image, whatever leads to it -> where it is listed
+    entries: list[Entry] = []
+    missing: list[tuple[Entry, Path | None]] = []
+    resolved = cache(Path.resolve)  # which is slow, and folders are few
+    for listing in listings:
+        for entry in listing.entries:
+            key = entry.image
+            if not isinstance(key, Path) or (os.path.islink(key) and not listing.links_differ):
+                key = key.resolve()
+            else:
+                key = resolved(key.parent) / key.name
+            if key in places:
                 raise DataError(
-                    f"{where}: the image {image.name} is listed already, at {first}; "
-                    "put all labels of an image into one row"
+                    f"{entry.where}: the image {entry.image.name} is listed already, at "
+                    f"{places[key]}; put all labels of an image into one row"
                 )
-            listed[image] = where, image_labels
-    name = ", ".join(map(str, paths))
-    if not listed:
+            if both := entry.present & entry.unknown:
+                raise DataError(f"{entry.where}: {min(both)!r} is both a label and unknown")
+            places[key] = entry.where
+            entries.append(entry)
+            if isinstance(entry.image, Path) and not os.path.isfile(entry.image):
+                missing.append((entry, listing.folder))
+    name = ", ".join(listing.name for listing in listings)
+    if not entries:
         raise DataError(f"{name}: there are no images in it")
-    missing = [(where, image) for image, (where, _) in listed.items() if not os.path.isfile(image)]
     if missing:
-        where, image = missing[0]
+        entry, folder = missing[0]
         raise DataError(
-            f"{where}: there is no image {image} ({len(missing)} of {len(listed)} are missing); "
-            "paths are relative to the folder of the CSV file"
+            f"{entry.where}: there is no image {entry.image} ({len(missing)} of {len(entries)} are "
+            f"missing); paths are relative to the folder {folder}"
         )
-    found = sorted(set().union(*(image_labels for _, image_labels in listed.values())))
-    if labels is None:
-        if not found:
-            raise DataError(f"{name}: no image has a label")
-        labels = found
-    unknown = [label for label in found if label not in labels]
-    if unknown:
-        where = next(where for where, present in listed.values() if unknown[0] in present)
-        raise DataError(
-            f"{where}: the label {unknown[0]!r} is not among the {len(labels)} known labels "
-            f"({', '.join(labels)}); {len(unknown)} such labels in all: {', '.join(unknown)}"
-        )
-    return Table(tuple(listed), tuple(present for _, present in listed.values()), tuple(labels))
+    found = frozenset().union(*(entry.present | entry.unknown for entry in entries))
+    return Table(
+        tuple(entry.image for entry in entries),
+        tuple(entry.present for entry in entries),
+        _all_labels(name, listings, found) if labels is None else _known(labels, found, entries),
+        tuple(entry.unknown for entry in entries) if any(e.unknown for e in entries) else (),
+    )
 
 
-def _rows(path: Path):
-    """(where, image, labels) of every row."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            for column in ("image", "labels"):
-                if column not in (reader.fieldnames or ()):
-                    raise DataError(
-                        f"{path}: there is no column {column!r}; the header must name the columns "
-                        f"'image' and 'labels', and names {reader.fieldnames or 'none'}"
-                    )
-            for row in reader:
-                where = f"{path}, line {reader.line_num}"
-                if None in row:
-                    raise DataError(
-                        f"{where}: more cells than columns; labels are joined by {SEPARATOR!r}"
-                    )
-                if not row["image"] or row["labels"] is None:
-                    raise DataError(f"{where}: expected an image and its labels, got {row}")
-                cell = (label.strip() for label in row["labels"].split(SEPARATOR))
-                yield where, path.parent / row["image"].strip(), frozenset(filter(None, cell))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise DataError(f"{path}: cannot be read as a CSV file in UTF-8 ({error})") from error
+def _all_labels(name: str, listings: Sequence[Listing], found: frozenset[str]) -> tuple[str, ...]:
+    ordered = [label for listing in listings if listing.ordered for label in listing.labels]
+    others = found.union(*(listing.labels for listing in listings)).difference(ordered)
+    labels = (*dict.fromkeys(ordered), *sorted(others))
+    if not labels:
+        raise DataError(f"{name}: no image has a label")
+    return labels
+
+
+def _known(labels: Sequence[str], found: frozenset[str], entries: list[Entry]) -> tuple[str, ...]:
+    strange = sorted(found.difference(labels))
+    if strange:
+        where = next(e.where for e in entries if strange[0] in e.present | e.unknown)
+        raise DataError(
+            f"{where}: the label {strange[0]!r} is not among the {len(labels)} known labels "
+            f"({', '.join(labels)}); {len(strange)} such labels in all: {', '.join(strange)}"
+        )
+    return tuple(labels)

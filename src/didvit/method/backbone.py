@@ -4,8 +4,8 @@ The paper prints LayerNorm after the sum (eqs. 1-2). The weights it starts from,
 code, are pre-norm; so are we: ``y = x + MSA(LN(x))``, ``x = y + FFN(LN(y))``.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from timm.layers.attention import Attention
 from timm.layers.patch_embed import PatchEmbed
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 QUERY_ROWS = 64
 """Rows of attention held at once for all heads; more leave the processor's cache."""
@@ -63,6 +64,8 @@ class ViTBackbone(nn.Module):
         self.vit = vit
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+        self.recompute_activations = False
+        """In training, compute each block again in the backward pass, to keep less in memory."""
 
     @property
     def patch_size(self) -> tuple[int, int]:
@@ -108,22 +111,25 @@ class ViTBackbone(nn.Module):
         """Patch tokens of images with pixels in [0, 1]; every block runs timm's own code."""
         tokens = self._embed(images)
         for block in self.vit.blocks:
-            tokens = block(tokens)
+            tokens = self._run(block, tokens)
         return self._patch_map(tokens, images)
 
     def forward_with_attention(self, images: Float[Tensor, "B 3 H W"]) -> BackboneOutput:
         """The same patch tokens, and the head-mean attention of every block.
 
-        The blocks are written out here (eqs. 1-2, pre-norm), so that queries and keys are computed
+        The blocks are written out in `block_with_attention`, so that queries and keys are computed
         once and serve both the fused kernel and the mean attention.
         """
         tokens, attentions = self._embed(images), []
         for block in cast("list[Block]", self.vit.blocks):
-            attended, attention = _attend(cast(Attention, block.attn), block.norm1(tokens))
-            tokens = tokens + block.drop_path1(block.ls1(attended))
-            tokens = tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
+            tokens, attention = self._run(block_with_attention, block, tokens)
             attentions.append(attention)
         return BackboneOutput(self._patch_map(tokens, images), attentions)
+
+    def _run(self, step: Callable, *inputs: Any) -> Any:
+        if self.recompute_activations and self.training:
+            return checkpoint(step, *inputs, use_reentrant=False)
+        return step(*inputs)
 
     def _embed(self, images: Tensor) -> Tensor:
         if not images.is_floating_point():
@@ -146,6 +152,16 @@ def size_of(images: Tensor) -> tuple[int, int]:
     return height, width
 
 
+def block_with_attention(
+    block: Block, tokens: Float[Tensor, "B T D"]
+) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B T T"]]:
+    """timm's ``Block.forward`` (eqs. 1-2, pre-norm), and the mean attention that it pays."""
+    attended, attention = _attend(cast(Attention, block.attn), block.norm1(tokens))
+    tokens = tokens + block.drop_path1(block.ls1(attended))
+    tokens = tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
+    return tokens, attention
+
+
 def _attend(attn: Attention, x: Float[Tensor, "B T D"]) -> tuple[Tensor, Tensor]:
     """timm's ``Attention.forward``, and the mean attention from the same queries and keys."""
     qkv = attn.qkv(x).unflatten(-1, (3, attn.num_heads, attn.head_dim))
@@ -163,12 +179,16 @@ def _attend(attn: Attention, x: Float[Tensor, "B T D"]) -> tuple[Tensor, Tensor]
 def mean_attention(
     query: Float[Tensor, "B M T d"], key: Float[Tensor, "B M T d"]
 ) -> Float[Tensor, "B T T"]:
-    """Mean over heads of ``softmax(QKᵀ/√d)`` (eq. 4), a block of query rows at a time."""
+    """Mean over heads of ``softmax(QKᵀ/√d)`` (eq. 4), a block of query rows at a time.
+
+    At least float32: half precision would not leave rows that sum to 1.
+    """
+    dtype = torch.promote_types(query.dtype, torch.float32)
     batch, heads = query.shape[:2]
     query = (query * query.shape[-1] ** -0.5).flatten(0, 1)
     key = key.contiguous().flatten(0, 1).mT
     means = [
-        torch.bmm(rows, key).softmax(-1).unflatten(0, (batch, heads)).mean(1)
+        torch.bmm(rows, key).softmax(-1, dtype=dtype).unflatten(0, (batch, heads)).mean(1)
         for rows in query.split(QUERY_ROWS, dim=1)
     ]
     return torch.cat(means, dim=1)

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Generator, Tensor, nn
 
 from didvit.method.backbone import ViTBackbone, size_of
@@ -225,19 +225,29 @@ class DiD(nn.Module):
         )
 
 
-def multi_view_loss(output: DiDOutput, targets: Float[Tensor, "B C"]) -> Float[Tensor, ""]:
-    """``MLSM(g, y) + MLSM(l, y)``, the multi-label soft margin loss of both branches (3.1).
+def multi_view_loss(
+    output: DiDOutput,
+    targets: Shaped[Tensor, "B C"],
+    loss: Callable[[Tensor, Tensor], Tensor] = F.multilabel_soft_margin_loss,
+    global_weight: float = 1.0,
+    local_weight: float = 1.0,
+) -> Float[Tensor, ""]:
+    """``loss(g, y) + loss(l, y)``, the loss of both branches (3.1).
 
     The baseline has one branch, and so one term.
 
     Args:
         output: Of `DiD.forward`.
-        targets: 1 where the image has the category, 0 where it has not.
+        targets: 1 where the image has the category, 0 where it has not; what else may stand there
+            is for ``loss`` to say.
+        loss: Of a branch's logits and the targets; the paper's is the multi-label soft margin loss.
+        global_weight: Of the global branch's loss.
+        local_weight: Of the local branch's loss.
     """
-    loss = F.multilabel_soft_margin_loss(output.global_logits, targets)
+    total = global_weight * loss(output.global_logits, targets)
     if output.view_logits.shape[1]:
-        loss = loss + F.multilabel_soft_margin_loss(output.local_logits, targets)
-    return loss
+        total = total + local_weight * loss(output.local_logits, targets)
+    return total
 
 
 def _look_up(setting: str, value, known: dict):

@@ -57,6 +57,7 @@ def attention_rollout(
         tokens[:, 0] = 1
     else:
         tokens[:, num_prefix_tokens:] = 1 / (tokens.shape[1] - num_prefix_tokens)
-    for attention in reversed(attentions):
-        tokens = normalization(tokens, attention)
+    with torch.autocast(tokens.device.type, enabled=False):  # a product of L matrices
+        for attention in reversed(attentions):
+            tokens = normalization(tokens, attention)
     return tokens[:, num_prefix_tokens:].unflatten(-1, grid_size)

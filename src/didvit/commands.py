@@ -1,0 +1,312 @@
+"""What the commands of ``didvit`` do. What is heavy is imported when it runs."""
+
+import json as json_format
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal, TextIO, cast
+
+import tyro
+
+from didvit.config import ConfigError, TrainConfig
+
+SUCCESS, SOMETHING_FAILED = 0, 3
+
+ImagePaths = Annotated[
+    tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH...", help_behavior_hint="")
+]
+OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
+OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
+OptionalCount = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
+
+
+def predict(
+    paths: ImagePaths = (),
+    /,
+    model: str = "default",
+    output: OptionalFolder = None,
+    json: OptionalFile = None,
+    threshold: float = 0.5,
+    top_n: OptionalCount = None,
+    batch_size: int = 8,
+    device: str = "auto",
+) -> int:
+    """Tag photographs: one JSON line per image, and a picture of what was found where.
+
+    Paths come first, then options. Exit code 0 if every image succeeded, 3 if some failed, 2 for
+    wrong usage.
+
+    Args:
+        paths: Image files, folders (with the folders in them), and globs.
+        model: 'default', or a folder that 'didvit train' wrote.
+        output: Folder for one picture per image: regions, labels, and heat maps.
+        json: File for the JSON lines; without it they go to the standard output.
+        threshold: Least score of a label, in [0, 1].
+        top_n: Regions to look at, 0 for none (default: the model's own, 4 for 'default').
+        batch_size: Images that the network takes at once.
+        device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
+    """
+    if not all(paths) or not paths:
+        raise ConfigError("no images: expected files, folders or globs after 'didvit predict'")
+    _check_folder("--output", output)
+    _check_file("--json", json)
+    from rich.markup import escape
+
+    from didvit.console import bar, stderr_console
+    from didvit.data.images import ImageError
+    from didvit.files import whole_file
+    from didvit.inference import Failure, load
+    from didvit.paths import find_images, picture_names
+
+    images: list[Path] = []
+    failures: list[Failure] = []
+    for path in paths:
+        try:
+            images += find_images([path], leave_out=output)
+        except ImageError as error:
+            failures.append(Failure(path, str(error)))
+    images = list(dict.fromkeys(images))
+    total = len(images) + len(failures)
+    console = stderr_console()
+    results = load(model, device).stream(images, threshold, top_n, batch_size)
+    pictures = picture_names(images, output) if output else {}
+    # On a terminal the lines themselves show how far it is.
+    shown = len(images) > 1 and not (json is None and sys.stdout.isatty())
+    with _json_lines(json) as write, bar("predicting", len(images), console, shown) as advance:
+        for failure in failures:
+            write(failure.to_dict())
+            console.print(f"[red]failed[/red] {escape(failure.error)}")
+        for result in results:
+            write(result.to_dict())
+            if isinstance(result, Failure):
+                failures.append(result)
+                console.print(f"[red]failed[/red] {escape(result.error)}")
+            elif output:
+                with whole_file(pictures[result.image]) as path:
+                    result.plot().save(path, quality=90)
+            advance(1)
+    if failures:
+        console.print(f"{len(failures)} of {total} failed")
+    return SOMETHING_FAILED if failures else SUCCESS
+
+
+def evaluate(
+    *,
+    data: str,
+    model: str = "default",
+    json: OptionalFile = None,
+    submission: OptionalFolder = None,
+    difficult: Literal["ignore", "positive", "negative"] = "ignore",
+    without_labels: Literal["keep", "drop"] = "keep",
+    batch_size: int = 8,
+    workers: int = 2,
+    device: str = "auto",
+) -> int:
+    """Score a model on labeled images: mAP with its 95 % interval, AP by label, precision, recall
+    and F1, by fusion.
+
+    Exit code 0; 3 if some images could not be read and were left out; 2 for wrong usage.
+
+    Args:
+        data: Data set, as PATH or PATH:SPLIT, in any format that training takes.
+        model: 'default', or a folder that 'didvit train' wrote.
+        json: File for the metrics, in percent.
+        submission: Folder for the scores in the format of VOC 2012's evaluation server.
+        difficult: VOC's labels with difficult objects alone: unknown, present or absent.
+        without_labels: COCO's images without any object: kept or left out.
+        batch_size: Images that the network takes at once.
+        workers: Processes that read images; 0 reads in the command's own.
+        device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from didvit.checkpoint import load_checkpoint
+    from didvit.console import bar, report_tables, stderr_console
+    from didvit.data.datasets import read_dataset
+    from didvit.evaluation import report, score_table, submit
+    from didvit.files import write_json
+    from didvit.inference import choose_device
+
+    _check_file("--json", json)
+    _check_folder("--submission", submission)
+    checkpoint = load_checkpoint(model)
+    table = read_dataset(
+        data, checkpoint.labels, difficult=difficult, without_labels=without_labels
+    )
+    labeled = bool((table.targets >= 0).any())
+    if not labeled and not submission:
+        raise ConfigError(
+            f"data {data} says of no label whether it is there, so that nothing can be measured; "
+            "--submission DIR writes the scores themselves"
+        )
+    chosen, console = choose_device(device), stderr_console()
+    network, image_size = checkpoint.model.to(chosen), checkpoint.config.image_size
+    with bar("evaluating", len(table), console) as advance:
+        scores = score_table(network, table, image_size, chosen, batch_size, workers, advance)
+    for failure in scores.failures:
+        console.print(f"[red]failed[/red] {escape(failure)}")
+    if submission:
+        submit(submission, scores, table, checkpoint.config.fusion)
+        console.print(f"the files for the evaluation server are in {escape(str(submission))}")
+    if labeled:
+        result = report(scores, checkpoint.labels, resamples=1000)
+        for rows in report_tables(result, checkpoint.config.fusion):
+            Console(emoji=False, highlight=False).print(rows)
+        if json:
+            write_json(json, {"model": model, "data": data, **result.to_dict()})
+    return SOMETHING_FAILED if scores.failures else SUCCESS
+
+
+def train(config: Annotated[TrainConfig, tyro.conf.arg(name="")]) -> int:
+    """Train a model on photographs and their labels.
+
+    'didvit train NAME ...' begins with the settings of a recipe. The run folder that is written
+    is what '--model' of the other commands takes. Exit code 0; 2 for wrong usage or data
+    that cannot be learned from; 143 if SIGTERM stopped the run, which --resume then goes on with.
+    """
+    from didvit import training
+    from didvit.console import TrainingConsole, stderr_console
+
+    console = stderr_console()
+    with TrainingConsole(config, console) as observer:
+        folder = training.train(config, observer)
+    console.print(f"the {config.choose} weights are in {folder}")
+    return SUCCESS
+
+
+def pack(
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="")],
+    /,
+    output: Path,
+) -> int:
+    """Write a trained model with 8-bit weights: a quarter of the size, nearly the same scores.
+
+    Args:
+        model: 'default', or a folder that 'didvit train' wrote.
+        output: Folder for the packed model.
+    """
+    from didvit.checkpoint import load_checkpoint, save_checkpoint
+    from didvit.console import stderr_console
+
+    if output.exists():
+        raise ConfigError(f"--output {output} is there already; choose another folder")
+    checkpoint = load_checkpoint(model)
+    save_checkpoint(output, checkpoint.model, checkpoint.labels, checkpoint.config, packed=True)
+    size = (output / "model.safetensors").stat().st_size
+    stderr_console().print(f"{output}: {size / 1e6:.1f} MB", markup=False)
+    return SUCCESS
+
+
+def check(
+    paths: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="PATH...", help_behavior_hint=""),
+    ] = (),
+    /,
+    json: OptionalFile = None,
+    picture: OptionalFile = None,
+    workers: int = 2,
+) -> int:
+    """Check data sets before a model learns from them.
+
+    Reports bad files, labels that are missing or rare, images shared between the data sets (exact
+    and near duplicates), counts, co-occurrence and sizes. Exit code 0 if nothing is wrong, 3 if
+    something is; 2 for wrong usage.
+
+    Args:
+        paths: Data sets, as PATH or PATH:SPLIT; first the one that a model learns from.
+        json: File for the report.
+        picture: File for a picture of the report (.png).
+        workers: Processes that read images; 0 reads in the command's own.
+    """
+    if not paths:
+        raise ConfigError("no data set: expected one or more after 'didvit data check'")
+    _check_file("--json", json)
+    _check_file("--picture", picture)
+    if picture and picture.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise ConfigError(f"--picture {picture} is no picture; expected a .png or .jpg file")
+    from rich.console import Console
+
+    from didvit.console import bar, stderr_console
+    from didvit.data.datasets import read_dataset
+    from didvit.files import whole_file, write_json
+    from didvit.inspection import draw_report, inspect, inspection_tables
+
+    names = [Path(path).name for path in paths]  # short, where they tell the data sets apart
+    names = names if len(set(names)) == len(paths) else paths
+    tables = {name: read_dataset(path) for name, path in zip(names, paths, strict=True)}
+    total = sum(map(len, tables.values()))
+    with bar("reading", total, stderr_console()) as advance:
+        result = inspect(tables, advance, workers)
+    console = Console(emoji=False, highlight=False)
+    for rows in inspection_tables(result):
+        console.print(rows)
+    for problem in result.problems:
+        console.print(f"- {problem}", markup=False, soft_wrap=True)
+    if json:
+        write_json(json, result.to_dict())
+    if picture:
+        with whole_file(picture) as path:
+            draw_report(result).save(path)
+    return SOMETHING_FAILED if result.problems else SUCCESS
+
+
+def download(
+    split: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="VOC2007:trainval")],
+    /,
+    root: Path = Path("."),
+) -> int:
+    """Download a split of VOC 2007 or 2012, through torchvision.
+
+    Args:
+        split: VOC2007:train, :val, :trainval or :test, or VOC2012:train, :val or :trainval.
+        root: Folder that receives the archive and VOCdevkit.
+    """
+    from didvit.data.voc import download_voc
+
+    year, _, part = split.removeprefix("VOC").partition(":")
+    parts = {"2007": ("train", "val", "trainval", "test"), "2012": ("train", "val", "trainval")}
+    if part not in parts.get(year, ()):
+        raise ConfigError(f"there is no {split!r} to download; expected, say, VOC2007:trainval")
+    folder = download_voc(root, cast(Any, year), part)
+    print(f"{folder}:{part}")
+    return SUCCESS
+
+
+def _check_file(option: str, path: Path | None) -> None:
+    if path and path.is_dir():
+        raise ConfigError(f"{option} {path} is a folder; expected a file")
+
+
+def _check_folder(option: str, path: Path | None) -> None:
+    if path and path.exists() and not path.is_dir():
+        raise ConfigError(f"{option} {path} is a file; expected a folder")
+
+
+@contextmanager
+def _json_lines(path: Path | None) -> Iterator:
+    """A function that writes one JSON line, to a file or to the standard output.
+
+    A file has ``.partial`` behind its name until it is complete, and keeps it if it never is.
+    """
+    if path is None:
+        yield lambda line: _write_line(sys.stdout, line)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        yield lambda line: _write_line(file, line)
+    partial.replace(path)
+
+
+def _write_line(file: TextIO, line: dict) -> None:
+    text = json_format.dumps(line, ensure_ascii=False)
+    try:
+        text.encode(file.encoding)
+    except UnicodeEncodeError:
+        text = json_format.dumps(line)
+    file.write(text + "\n")
+    file.flush()

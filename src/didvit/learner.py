@@ -1,0 +1,82 @@
+"""From photographs and targets to the loss: what a run trains, and what it begins with."""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from didvit.checkpoint import load_checkpoint
+from didvit.config import ConfigError, TrainConfig, build_model
+from didvit.losses import LOSSES, masked_mean
+from didvit.method import DiD, multi_view_loss, resize_whole
+from didvit.method.localization import NonFiniteMapError
+
+
+class Learner(nn.Module):
+    """From photographs and targets to the loss: what is trained, as one module.
+
+    Args:
+        model: The DiD.
+        config: For the loss, the sizes and the steps at which they change.
+        positive_weights: Of the loss; None is 1.
+    """
+
+    def __init__(self, model: DiD, config: TrainConfig, positive_weights: Tensor | None = None):
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.register_buffer("positive_weights", positive_weights, persistent=False)
+
+    def forward(self, sources: list[Tensor], targets: Tensor, step: int) -> Tensor:
+        """The loss of a batch; NaN where the maps are not finite.
+
+        Random strategies draw from (seed, step).
+        """
+        config = self.config
+        small = step < config.small_steps
+        images = resize_whole(sources, config.small_size if small else config.model.image_size)
+        generator = torch.Generator().manual_seed(config.seed * 2**32 + step)
+        model = self.model.with_top_n(0) if step < config.global_steps else self.model
+        try:
+            output = model(images, sources, generator)
+        except NonFiniteMapError:
+            return images.new_tensor(math.nan)
+        return multi_view_loss(
+            output, targets, self.branch_loss, config.loss.global_weight, config.loss.local_weight
+        )
+
+    def branch_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The configured loss of one branch."""
+        weights = cast("Tensor | None", self.positive_weights)
+        return masked_mean(LOSSES[self.config.loss.name], logits, targets, weights)
+
+
+def build_start(config: TrainConfig, labels: tuple[str, ...]) -> DiD:
+    """A model with the configured weights, those of ``start_from`` where it is set."""
+    model = build_model(config.model, len(labels), pretrained=config.start_from is None)
+    if config.start_from is None:
+        return model
+    start = load_checkpoint(config.start_from)
+    if start.config.backbone != config.model.backbone:
+        raise ConfigError(
+            f"start_from {config.start_from} has the backbone {start.config.backbone}; "
+            f"expected {config.model.backbone}, the configured one"
+        )
+    vit = start.model.backbone.vit
+    vit.set_input_size(img_size=config.model.image_size)  # resamples the position embeddings
+    model.backbone.load_state_dict(start.model.backbone.state_dict())
+    if start.labels == labels:
+        model.head.load_state_dict(start.model.head.state_dict())
+    return model
+
+
+def compile_backbone(model: DiD) -> None:
+    """Compile the two ways through the backbone; names of weights stay as they are."""
+    model.backbone.compile()
+    compiled = torch.compile(type(model.backbone).forward_with_attention)
+    object.__setattr__(
+        model.backbone,
+        "forward_with_attention",
+        lambda images: compiled(model.backbone, images),
+    )

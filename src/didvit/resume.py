@@ -1,0 +1,108 @@
+"""Training states on disk, from which a stopped run goes on as if it had never stopped."""
+
+import json
+import pickle
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from didvit.config import ConfigError
+from didvit.files import whole_file
+
+KEPT = 2
+"""States that are kept: the newest, and one more in case that it is damaged."""
+
+DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, pickle.UnpicklingError),
+    *(RuntimeError, OSError, EOFError, ValueError),
+)
+"""What reading a damaged state raises."""
+
+_FREE = ("output", "resume", "save_every", "data.workers")
+"""Settings that may differ in a resumed run, as they do not change its result."""
+
+
+def save_state(folder: Path, step: int, state: dict[str, Any]) -> None:
+    """Write the state after a step; it appears whole or not at all, and the oldest goes then.
+
+    Raises:
+        OSError: The disk is full, say; the states before are whole.
+    """
+    try:
+        with whole_file(folder / f"{step:08d}.pt") as path:
+            torch.save(state, path)
+    except RuntimeError as error:  # torch's word for a write that failed
+        raise OSError(f"the training state cannot be written to {folder}: {error}") from error
+    states = _states(folder)
+    # A newer one is damaged, or the run would have gone on from it.
+    newer = [path for path in states if path.name > f"{step:08d}.pt"]
+    for path in (*newer, *states[len(newer) + KEPT :]):
+        path.unlink(missing_ok=True)
+
+
+def load_newest_state(
+    folder: Path, warn: Callable[[str], None] = lambda message: None
+) -> dict[str, Any] | None:
+    """The newest state that is whole; None where there is none.
+
+    Args:
+        folder: Where `save_state` wrote.
+        warn: Told of every damaged state that is passed over.
+    """
+    for path in _states(folder):
+        try:
+            with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
+                damaged = archive.testzip()
+            if damaged is None:
+                return torch.load(path, map_location="cpu", weights_only=True)
+            reason = f"its checksum is wrong at {damaged}"
+        except DAMAGE as error:
+            reason = str(error).partition("\n")[0]
+        warn(f"{path} is damaged ({reason}); an older state is used")
+    return None
+
+
+def _states(folder: Path) -> list[Path]:
+    """Newest first."""
+    return sorted(folder.glob("[0-9]*.pt"), reverse=True)
+
+
+def check_same_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Refuse to go on with other settings than the run began with.
+
+    Args:
+        path: ``train.json`` of the run; nothing is refused where it is missing.
+        settings: The configuration as JSON values.
+
+    Raises:
+        ConfigError: A setting differs, or the file is damaged.
+    """
+    if not path.exists():
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} cannot be read, so the run cannot be resumed") from error
+    old, new = _flat(before), _flat(settings)
+    changes = [
+        f"{name} was {old.get(name)} and is {new.get(name)}"
+        for name in sorted(old.keys() | new.keys())
+        if name not in _FREE and old.get(name) != new.get(name)
+    ]
+    if changes:
+        raise ConfigError(
+            f"resume goes on with the settings of the run in {path.parent}, but "
+            f"{'; '.join(changes)}; expected the same, or another output folder"
+        )
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in settings.items():
+        nested = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return flat

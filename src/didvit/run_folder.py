@@ -1,0 +1,146 @@
+"""What a training run leaves behind: a model folder, with the run's records beside."""
+
+import csv
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from didvit.config import ConfigError, TrainConfig, to_json
+from didvit.data.table import Table
+from didvit.evaluation import Report
+from didvit.files import whole_file, write_json
+from didvit.model_card import model_card
+from didvit.optimization import schedule
+
+
+class RunFolder:
+    """The files of a run.
+
+    - ``config.json``, ``model.safetensors``, ``metrics.json``, ``README.md``: the chosen model, its
+      validation metrics and its model card;
+    - ``last/``: the same of the last evaluation;
+    - ``train.json``: every setting, and the versions it ran with;
+    - ``history.csv`` (evaluations), ``steps.csv`` (losses), ``curves.png``, ``tensorboard/``;
+    - ``checkpoints/``: what resuming needs.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.settings = path / "train.json"
+        self.last = path / "last"
+        self.states = path / "checkpoints"
+
+    def check(self, resume: bool) -> None:
+        """Refuse a folder that another run would be lost in.
+
+        Raises:
+            ConfigError: It is a file, or holds a run and ``resume`` is not set, or holds something
+                else and ``resume`` is.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"output {self.path} is a file; expected a folder")
+        if not resume and ((self.path / "config.json").exists() or self.settings.exists()):
+            raise ConfigError(
+                f"output {self.path} holds a run already; choose another folder, or --resume to go "
+                "on with it"
+            )
+        if resume and not self.settings.exists() and (self.path / "config.json").exists():
+            raise ConfigError(
+                f"output {self.path} holds a model, but no run to resume (no train.json)"
+            )
+
+    def start(self, config: TrainConfig, step: int) -> None:
+        """Write the settings, and go on with the records after ``step``."""
+        from tensorboardX import SummaryWriter
+
+        content = {"settings": to_json(config), "versions": versions()}
+        write_json(self.settings, content)
+        self.writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1)
+
+    def log_step(self, step: int, loss: float, learning_rate: float, norm: float) -> None:
+        """Records of one step."""
+        values = {"loss": loss, "learning_rate": learning_rate, "gradient_norm": norm}
+        for name, value in values.items():
+            self.writer.add_scalar(f"train/{name}", value, step)
+
+    def log_evaluation(
+        self,
+        config: TrainConfig,
+        losses: Sequence[float],
+        history: Sequence[dict[str, float]],
+    ) -> None:
+        """Records of all steps and evaluations so far."""
+        step = int(history[-1]["step"])
+        for name, value in history[-1].items():
+            if name.startswith("val_"):
+                self.writer.add_scalar(name.replace("_", "/mAP_", 1), value, step)
+        self.writer.flush()
+        steps = [
+            {"step": i + 1, "loss": loss, "learning_rate": schedule(i, config)}
+            for i, loss in enumerate(losses)
+        ]
+        _write_csv(self.path / "steps.csv", steps)
+        _write_csv(self.path / "history.csv", history)
+        _draw_curves(self.path / "curves.png", steps, history)
+
+    def write_metrics(self, folder: Path, step: int, result: Report) -> None:
+        """The validation report of a step, beside the model that it is of."""
+        write_json(folder / "metrics.json", {"step": step, **result.to_dict()})
+
+    def finish(self, config: TrainConfig, table: Table, validation: Table) -> None:
+        """Write the model card."""
+        text = model_card(self.path, config, table, validation)
+        with whole_file(self.path / "README.md") as path:
+            path.write_text(text, encoding="utf-8")
+        self.writer.close()
+
+
+def versions() -> dict[str, str]:
+    """What a result depends on besides its settings."""
+    packages = ("didvit", "torch", "torchvision", "timm", "numpy", "opencv-python-headless")
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        **{name: _version(name) for name in packages},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed as such"  # another package may bring the same module
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _draw_curves(
+    path: Path, steps: Sequence[dict[str, float]], history: Sequence[dict[str, float]]
+) -> None:
+    """Loss and validation mAP over the steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    loss, score = figure.subplots(1, 2)
+    loss.plot([row["step"] for row in steps], [row["loss"] for row in steps], color="0.8")
+    loss.plot([row["step"] for row in history], [row["loss"] for row in history], "o-")
+    loss.set(xlabel="step", title="loss (points: mean since the evaluation before)")
+    for name in history[0]:
+        if name.startswith("val_"):
+            values = [row[name] for row in history]
+            score.plot([row["step"] for row in history], values, "o-", label=name[4:])
+    score.set(xlabel="step", title="validation mAP by fusion, in percent")
+    score.legend()
+    for axes in (loss, score):
+        axes.grid(alpha=0.3)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=100)

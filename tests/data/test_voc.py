@@ -1,0 +1,215 @@
+import os
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torchvision
+
+from didvit.data.datasets import read_dataset
+from didvit.data.table import DataError
+from didvit.data.voc import LABELS, download_voc
+
+XML = "<annotation>{}</annotation>"
+OBJECT = "<object><name>{}</name><difficult>{}</difficult>{}</object>"
+PART = "<part><name>head</name></part>"
+
+# Objects of the images: label, and whether it is difficult.
+OBJECTS = {
+    "000001": [("cat", 0), ("cat", 1), ("dog", 1)],
+    "000002": [("person", 1), ("person", 1)],
+    "000003": [],
+}
+MARKS = {
+    "000001": {"cat": "1", "dog": "0"},
+    "000002": {"person": "0"},
+    "000003": {},
+}
+
+
+@pytest.fixture
+def year(tmp_path):
+    """VOCdevkit/VOC2007 with three images, without lists and annotations."""
+    folder = tmp_path / "VOCdevkit" / "VOC2007"
+    for name in ("JPEGImages", "ImageSets/Main", "Annotations"):
+        (folder / name).mkdir(parents=True)
+    for image in OBJECTS:
+        (folder / "JPEGImages" / f"{image}.jpg").touch()
+    for split in ("trainval", "test"):
+        (folder / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(OBJECTS) + "\n")
+    return folder
+
+
+def write_lists(year, split="trainval"):
+    for label in LABELS:
+        lines = [f"{image} {MARKS[image].get(label, '-1'):>2}\n" for image in MARKS]
+        (year / "ImageSets" / "Main" / f"{label}_{split}.txt").write_text("".join(lines))
+
+
+def write_annotations(year):
+    for image, objects in OBJECTS.items():
+        text = "".join(OBJECT.format(*item, PART) for item in objects)
+        (year / "Annotations" / f"{image}.xml").write_text(XML.format(text))
+
+
+def refused(spec, *parts, **options):
+    with pytest.raises(DataError) as caught:
+        read_dataset(spec, **options)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("write", [write_lists, write_annotations])
+class TestLabels:
+    @pytest.mark.parametrize(
+        ("difficult", "dog_and_person"), [("ignore", -1), ("positive", 1), ("negative", 0)]
+    )
+    def test_difficult_objects(self, year, write, difficult, dog_and_person):
+        write(year)
+        table = read_dataset(f"{year}:trainval", difficult=difficult)
+        assert table.labels == LABELS
+        expected = np.zeros((3, 20), dtype=int)
+        expected[0, LABELS.index("cat")] = 1
+        expected[0, LABELS.index("dog")] = dog_and_person
+        expected[1, LABELS.index("person")] = dog_and_person
+        assert np.array_equal(table.targets, expected)
+
+    def test_images_in_the_order_of_the_split(self, year, write):
+        write(year)
+        (year / "ImageSets" / "Main" / "trainval.txt").write_text("000003\n\n000001 \n")
+        table = read_dataset(f"{year}:trainval")
+        assert [image.name for image in table.images] == ["000003.jpg", "000001.jpg"]
+        assert table.image_labels == (set(), {"cat"})
+
+    def test_the_folder_above(self, year, write):
+        write(year)
+        assert read_dataset(f"{year.parent}:trainval") == read_dataset(f"{year}:trainval")
+
+    def test_images_without_labels_are_dropped_but_not_those_in_doubt(self, year, write):
+        write(year)
+        table = read_dataset(f"{year}:trainval", without_labels="drop")
+        assert [image.stem for image in table.images] == ["000001", "000002"]
+        table = read_dataset(f"{year}:trainval", without_labels="drop", difficult="negative")
+        assert [image.stem for image in table.images] == ["000001"]
+
+
+class TestUnannotated:
+    @pytest.mark.parametrize("some", [False, True])
+    def test_every_label_of_test_data_is_unknown(self, year, some):
+        if some:  # of the other tasks
+            text = XML.format(OBJECT.format("person", 0, ""))
+            (year / "Annotations" / "000002.xml").write_text(text)
+        table = read_dataset(f"{year}:test")
+        assert len(table) == 3
+        assert table.labels == LABELS
+        assert (table.targets == -1).all()
+
+    def test_training_data_must_be_annotated(self, year):
+        write_annotations(year)
+        (year / "Annotations" / "000002.xml").unlink()
+        refused(f"{year}:trainval", "CLASS_trainval.txt", "000002.xml")
+
+    def test_lists_of_some_classes_are_not_enough(self, year):
+        write_lists(year)
+        (year / "ImageSets" / "Main" / "cat_trainval.txt").unlink()
+        refused(f"{year}:trainval", "of all 20 classes", "000001.xml")
+
+
+class TestRefused:
+    def test_without_a_split_those_there_are_named(self, year):
+        write_lists(year)
+        write_lists(year, "train")  # whose lists look like those of the class 'train'
+        (year / "ImageSets" / "Main" / "train.txt").touch()
+        refused(year, "a split must be named", f"{year}:test", "there are: test, train, trainval")
+
+    @pytest.mark.parametrize("split", ["minival", "cat_trainval"])
+    def test_a_split_that_is_not_there(self, year, split):
+        write_lists(year)
+        refused(f"{year}:{split}", f"no split '{split}'", "test, trainval")
+
+    def test_several_years(self, year):
+        (year.parent / "VOC2012" / "ImageSets" / "Main").mkdir(parents=True)
+        refused(f"{year.parent}:trainval", "several years, VOC2007, VOC2012", str(year))
+
+    @pytest.mark.parametrize("line", ["000002 2", "000002", "000002 1 1"])
+    def test_damaged_lists(self, year, line):
+        write_lists(year)
+        path = year / "ImageSets" / "Main" / "cat_trainval.txt"
+        path.write_text(f"000001 1\n{line}\n000003 -1\n")
+        refused(f"{year}:trainval", f"{path}, line 2", line)
+
+    def test_lists_that_lack_an_image(self, year):
+        write_lists(year)
+        path = year / "ImageSets" / "Main" / "cat_trainval.txt"
+        path.write_text("000001 1\n000003 -1\n")
+        refused(f"{year}:trainval", str(path), "000002")
+
+    @pytest.mark.parametrize("text", ["<annotation>", XML.format(OBJECT.format("eel", 0, ""))])
+    def test_damaged_annotations(self, year, text):
+        write_annotations(year)
+        (year / "Annotations" / "000003.xml").write_text(text)
+        refused(f"{year}:trainval", "000003.xml")
+
+    def test_images_that_are_not_there(self, year):
+        write_lists(year)
+        (year / "JPEGImages" / "000002.jpg").unlink()
+        where = year / "ImageSets" / "Main" / "trainval.txt"
+        refused(f"{year}:trainval", f"{where}, line 2", "000002.jpg", "1 of 3", "JPEGImages")
+
+
+class TestDownload:
+    def test_torchvision_is_asked_for_the_split(self, monkeypatch, tmp_path):
+        asked = []
+        monkeypatch.setattr(
+            torchvision.datasets, "VOCDetection", lambda *args, **kw: asked.append((args, kw))
+        )
+        assert download_voc(tmp_path, "2007", "test") == tmp_path / "VOCdevkit" / "VOC2007"
+        settings = {"year": "2007", "image_set": "test", "download": True}
+        assert asked == [((tmp_path,), settings)]
+
+    def test_offline(self, monkeypatch, tmp_path):
+        def fail(*args, **kwargs):
+            raise URLError("no route")
+
+        monkeypatch.setattr("torchvision.datasets.voc.download_and_extract_archive", fail)
+        with pytest.raises(DataError, match=r"VOC 2012 train cannot .*no route.*; download"):
+            download_voc(tmp_path, "2012", "train")
+
+    def test_the_test_data_of_2012_cannot_be_downloaded(self, tmp_path):
+        with pytest.raises(DataError, match="VOC 2012 test cannot be downloaded"):
+            download_voc(tmp_path, "2012", "test")
+
+
+@pytest.fixture(scope="module")
+def real_year():
+    beside = Path(__file__).parents[3] / "shared" / "data"
+    folder = Path(os.environ.get("DIDVIT_DATA", beside)) / "VOCdevkit" / "VOC2007"
+    if not folder.is_dir():
+        pytest.skip(f"there are no photographs at {folder}; set DIDVIT_DATA to their folder")
+    return folder
+
+
+class TestReal:
+    @pytest.mark.parametrize(("split", "size"), [("trainval", 64), ("test", 36)])
+    def test_lists_and_annotations_agree(self, real_year, tmp_path, split, size):
+        from_lists = read_dataset(f"{real_year}:{split}")
+        assert len(from_lists) == size
+        copy = tmp_path / "VOC2007"
+        (copy / "ImageSets" / "Main").mkdir(parents=True)
+        for name in ("Annotations", "JPEGImages"):
+            (copy / name).symlink_to(real_year / name, target_is_directory=True)
+        text = (real_year / "ImageSets" / "Main" / f"{split}.txt").read_text()
+        (copy / "ImageSets" / "Main" / f"{split}.txt").write_text(text)
+        from_annotations = read_dataset(f"{copy}:{split}")
+        assert np.array_equal(from_lists.targets, from_annotations.targets)
+        assert set(np.unique(from_lists.targets)) == {-1, 0, 1}
+
+    def test_train_and_val_are_trainval(self, real_year):
+        parts = [read_dataset(f"{real_year}:{split}") for split in ("train", "val")]
+        whole = read_dataset(f"{real_year.parent}:trainval")
+        of_image = {
+            image: row.tolist()
+            for part in parts
+            for image, row in zip(part.images, part.targets, strict=True)
+        }
+        assert of_image == dict(zip(whole.images, whole.targets.tolist(), strict=True))

@@ -1,0 +1,97 @@
+"""What the tests of training ask of a run, and of its folder."""
+
+import csv
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from didvit.config import DataConfig, ModelConfig, TrainConfig, build_model
+from didvit.data.stream import TrainingStream
+from didvit.data.table import read_table
+from didvit.training import TrainingObserver
+
+RESULTS = (
+    *("model.safetensors", "config.json", "metrics.json", "last/model.safetensors"),
+    *("last/metrics.json", "history.csv", "steps.csv"),
+)
+"""The files of a run folder that depend on the settings alone."""
+
+MODEL = ModelConfig("test_vit", weights="random", image_size=(32, 48), top_n=1)
+
+Weights = dict[str, torch.Tensor]
+
+
+def tiny_config(folder: Path, train: Path, val: Path, workers: int = 0, **settings) -> TrainConfig:
+    """A few steps of a tiny model."""
+    data = DataConfig((str(train),), str(val), workers=workers)
+    few = {"model": MODEL, "steps": 4, "batch_size": 6, "evaluate_every": 2, "device": "cpu"}
+    return TrainConfig(data, folder, **{**few, **settings})
+
+
+class Record(TrainingObserver):
+    """Everything that an observer is told."""
+
+    def __init__(self):
+        self.calls = []
+
+    def start(self, num_images, num_labels, num_validation, step):
+        self.calls.append(("start", num_images, num_labels, num_validation, step))
+
+    def step(self, step, loss, learning_rate, images):
+        self.calls.append(("step", step, loss, learning_rate, images))
+
+    def evaluation(self, step, result, best):
+        self.calls.append(("evaluation", step, result, best))
+
+    def warn(self, message):
+        self.calls.append(("warn", message))
+
+    def of(self, kind):
+        return [call[1:] for call in self.calls if call[0] == kind]
+
+    @property
+    def losses(self):
+        return [loss for _, loss, *_ in self.of("step")]
+
+
+def results_of(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in RESULTS}
+
+
+def weights_of(folder: Path) -> Weights:
+    return safetensors.torch.load_file(folder / "model.safetensors")
+
+
+def start_weights(config: TrainConfig, num_labels: int = 3) -> Weights:
+    torch.manual_seed(config.seed)
+    return build_model(config.model, num_labels).state_dict()
+
+
+def equal(a: Weights, b: Weights) -> bool:
+    assert a.keys() == b.keys()
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def assert_near(a: Weights, b: Weights, atol: float) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], atol=atol, rtol=0, msg=name)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_table(path: Path, *rows: str, header: str = "image,labels") -> Path:
+    path.write_text("\n".join((header, *rows)) + "\n")
+    return path
+
+
+def first_batch(config: TrainConfig) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Images and targets of the first batch, read without the stream's loader."""
+    table = read_table(Path(config.data.train[0]))
+    stream = TrainingStream(table, config.seed, config.train_transform)
+    items = [stream[position] for position in range(config.batch_size)]
+    return [source for source, *_ in items], torch.stack([target for _, target, *_ in items])

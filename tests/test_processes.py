@@ -1,0 +1,162 @@
+"""The command in processes of its own, which are killed, stopped and started again."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from runs import RESULTS, assert_near, read_csv, results_of, tiny_config, weights_of, write_table
+
+from didvit.config import TrainConfig, to_json
+from didvit.processes import stopping_at_sigterm
+from didvit.training import train
+
+SETTINGS = {
+    "steps": 30,
+    "evaluate_every": 15,
+    "save_every": 4,
+    "ema": 0.9,
+    "clip_norm": 5.0,
+    "freeze_backbone": False,
+}
+SGD = {"optimizer": "sgd", "learning_rate": 0.02, "weight_decay": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def tables(squares, tmp_path_factory):
+    """The squares, with unknown labels in the training's table."""
+    folder = tmp_path_factory.mktemp("unknown")
+    rows = squares[0].read_text().splitlines()[1:]
+    for i in range(0, len(rows), 3):
+        labels = rows[i].partition(",")[2].split("|")
+        rows[i] += f",{'red' if 'red' not in labels else ''}"
+    rows = [f"{squares[0].parent}/{row}" + "," * (row.count(",") == 1) for row in rows]
+    return write_table(folder / "train.csv", *rows, header="image,labels,unknown"), squares[1]
+
+
+def options(settings: dict, prefix: str = "--") -> list[str]:
+    """The command line of settings."""
+    words = []
+    for name, value in settings.items():
+        option = prefix + name.replace("_", "-")
+        if isinstance(value, dict):
+            words += options(value, f"{option}.")
+        elif isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-"))
+        elif value is not None:
+            words += [option, *map(str, value if isinstance(value, list) else [value])]
+    return words
+
+
+def start(config: TrainConfig, *more: str) -> subprocess.Popen:
+    """``didvit train``, as the leader of a group of processes."""
+    script = Path(sys.executable).with_name("didvit")
+    return subprocess.Popen(
+        [script, "train", *options(to_json(config)), *more],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(config: TrainConfig, *more: str) -> Path:
+    process = start(config, *more)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return config.output
+
+
+def wait_for_a_state(process: subprocess.Popen, config: TrainConfig) -> None:
+    """Until a training state is there."""
+    while not list((config.output / "checkpoints").glob("[0-9]*.pt")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+
+
+def kill_somewhere(config: TrainConfig) -> None:
+    """Kill a run, with all its processes, once it can be gone on with."""
+    process = start(config)
+    wait_for_a_state(process, config)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (config.output / "README.md").exists()  # which comes last
+
+
+def resumed(config: TrainConfig, **settings) -> Path:
+    return train(dataclasses.replace(config, resume=True, **settings))
+
+
+@pytest.fixture(scope="module")
+def whole(tables, tmp_path_factory) -> Path:
+    """A run that nothing interrupted."""
+    return train(tiny_config(tmp_path_factory.mktemp("whole") / "run", *tables, **SETTINGS))
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(whole, tables, tmp_path):
+    config = tiny_config(tmp_path / "killed", *tables, workers=2, **SETTINGS)
+    kill_somewhere(config)
+    assert results_of(resumed(config)) == results_of(whole)
+
+
+def test_sigterm_saves_the_state_and_says_where(whole, tables, tmp_path):
+    config = tiny_config(tmp_path / "stopped", *tables, **SETTINGS)
+    process = start(config)
+    wait_for_a_state(process, config)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate()
+    assert process.returncode == 143
+    newest = max((config.output / "checkpoints").glob("[0-9]*.pt"))
+    assert f"stopped after step {int(newest.stem)} of 30; --resume goes on" in errors
+    assert "Traceback" not in errors
+    assert results_of(resumed(config)) == results_of(whole)
+
+
+@pytest.fixture(scope="module")
+def by_two(tables, tmp_path_factory) -> Path:
+    """A run of two processes, on unknown labels too, that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("by_two") / "run"
+    return finish(tiny_config(folder, *tables, devices=2, **SETTINGS, **SGD))
+
+
+def test_a_killed_run_of_two_processes_resumes_to_the_same_bytes(by_two, tables, tmp_path):
+    config = tiny_config(tmp_path / "killed", *tables, devices=2, **SETTINGS, **SGD)
+    kill_somewhere(config)
+    assert results_of(finish(config, "--resume")) == results_of(by_two)
+
+
+def test_two_processes_learn_as_one_does(by_two, tables, tmp_path):
+    alone = train(tiny_config(tmp_path / "alone", *tables, **SETTINGS, **SGD))
+    for folder in ("", "last"):
+        assert_near(weights_of(by_two / folder), weights_of(alone / folder), atol=1e-5)
+    for name in ("steps.csv", "history.csv"):
+        rows, expected = read_csv(by_two / name), read_csv(alone / name)
+        assert len(rows) == len(expected) > 0
+        for row, other in zip(rows, expected, strict=True):
+            for key in row:
+                assert float(row[key]) == pytest.approx(float(other[key]), rel=1e-5), (name, key)
+
+
+def test_options_cover_every_result(by_two):
+    """What is compared above is there, and holds something."""
+    assert all((by_two / name).stat().st_size > 100 for name in RESULTS)
+
+
+def test_sigterm_sets_the_event_and_its_handler_is_put_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with stopping_at_sigterm() as stop:
+        assert not stop.is_set()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.is_set()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_threads_of_a_run_are_left_as_they_were(tables, tmp_path):
+    threads = torch.get_num_threads()
+    train(tiny_config(tmp_path / "run", *tables, steps=1))
+    assert torch.get_num_threads() == threads
