@@ -79,6 +79,14 @@ def assert_near(a: Weights, b: Weights, atol: float) -> None:
         torch.testing.assert_close(a[name], b[name], atol=atol, rtol=0, msg=name)
 
 
+def distance_from_head(name: str, depth: int) -> int:
+    """Blocks between a parameter of `DiD` and the head; the last block is beside it."""
+    part = name.removeprefix("backbone.vit.")
+    if part.startswith("blocks."):
+        return depth - 1 - int(part.split(".")[1])
+    return 0 if part.startswith(("head.", "norm.", "fc_norm.")) else depth
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))

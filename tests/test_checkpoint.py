@@ -9,6 +9,7 @@ import torch
 
 from didvit.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from didvit.config import ModelConfig, build_model
+from didvit.packing import SCALE
 
 LABELS = ("cat", "dog", "Käse", "traffic light", "猫")
 
@@ -52,11 +53,11 @@ class TestRoundTrip:
     @pytest.mark.parametrize(
         "settings", [{}, {"fusion": "max", "top_n": 0}, {"crop_from": "input"}]
     )
-    def test_with_the_backbone(self, tmp_path, settings, randomized):
+    def test_model_labels_and_settings(self, tmp_path, settings, randomized):
         values = {"backbone": "test_vit", "weights": "random", "image_size": (32, 48), "top_n": 2}
         config = ModelConfig(**{**values, **settings})
         model = randomized(build_model(config, len(LABELS)))
-        save_checkpoint(tmp_path / "a" / "model", model, LABELS, config, with_backbone=True)
+        save_checkpoint(tmp_path / "a" / "model", model, LABELS, config)
         loaded = load_checkpoint(tmp_path / "a" / "model")
         assert loaded.labels == LABELS
         assert loaded.config == config
@@ -66,14 +67,14 @@ class TestRoundTrip:
             for one, other in zip(model(images), loaded.model(images), strict=True):
                 assert (one is None and other is None) or torch.equal(one, other)
 
-    def test_of_the_head_alone(self, tmp_path):
-        config = ModelConfig(image_size=(56, 84), top_n=2)
-        model = build_model(config, len(LABELS)).eval()
-        torch.nn.init.normal_(model.head.projection.weight)
-        save_checkpoint(tmp_path, model, LABELS, config, with_backbone=False)
-        state = safetensors.torch.load_file(tmp_path / "model.safetensors")
-        assert {name.partition(".")[0] for name in state} == {"head"}
-        assert same_outputs(model, load_checkpoint(tmp_path).model, (56, 84))
+    def test_tensors_that_are_not_contiguous(self, tmp_path, randomized):
+        config = ModelConfig("test_vit", "random", (32, 48), top_n=2)
+        model = randomized(build_model(config, len(LABELS)))
+        weight = model.head.projection.weight
+        weight.data = weight.data.transpose(0, 1).contiguous().transpose(0, 1)
+        assert not weight.is_contiguous()
+        save_checkpoint(tmp_path, model, LABELS, config)
+        assert same_outputs(model, load_checkpoint(tmp_path).model)
 
     def test_the_files(self, folder):
         assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
@@ -184,6 +185,20 @@ class TestRefused:
     def test_extra_tensor(self, folder):
         edit_tensors(folder, lambda state: state.update({"head.other": torch.ones(1)}))
         refused(folder, folder / "model.safetensors", "head.other")
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda state, name: state.pop(name + SCALE),
+            lambda state, name: state.update({name + SCALE: state[name + SCALE][:-1].clone()}),
+            lambda state, name: state.update({name + SCALE: torch.ones(3, 3)}),
+        ],
+    )
+    def test_packed_weights_without_their_scales(self, folder, change):
+        loaded = load_checkpoint(folder)
+        save_checkpoint(folder, loaded.model, loaded.labels, loaded.config, packed=True)
+        edit_tensors(folder, lambda state: change(state, "head.projection.weight"))
+        refused(folder, folder / "model.safetensors")
 
     def test_labels_that_do_not_fit_the_head(self, folder):
         edit(folder, lambda c: {**c, "labels": c["labels"][:3]})

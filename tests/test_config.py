@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -11,13 +12,17 @@ from hypothesis import strategies as st
 from didvit.config import (
     ConfigError,
     DataConfig,
+    LossConfig,
     ModelConfig,
     TrainConfig,
     build_model,
     model_config_from_json,
     to_json,
 )
+from didvit.data.transforms import TRAIN_TRANSFORMS
+from didvit.losses import LOSSES
 from didvit.method import FUSIONS, LOCALIZERS, NORMALIZATIONS, RECONSTRAINTS, SELECTORS
+from didvit.processes import FABRIC_PRECISIONS
 from didvit.weights import WeightsError
 
 CHOICES = {
@@ -29,7 +34,7 @@ CHOICES = {
     "crop_from": ("raw", "input"),
 }
 TINY = ModelConfig(backbone="test_vit", weights="random", image_size=(32, 48), top_n=2)
-DATA = DataConfig(train=(Path("a.csv"),), val=Path("b.csv"))
+DATA = DataConfig(train=("a.csv",), val="b.csv")
 
 
 def train_config(**settings):
@@ -105,6 +110,28 @@ class TestTrainConfig:
             ("warmup", {"warmup": 1.0}),
             ("warmup", {"warmup": -0.1}),
             ("seed", {"seed": -1}),
+            ("seed", {"seed": 2**31}),
+            ("save_every", {"save_every": 0}),
+            ("accumulate", {"accumulate": 0}),
+            ("devices", {"devices": 0}),
+            ("num_nodes", {"num_nodes": 0}),
+            ("batch_size", {"batch_size": 6, "accumulate": 4}),
+            ("batch_size", {"batch_size": 6, "devices": 4}),
+            ("batch_size", {"batch_size": 8, "devices": 2, "num_nodes": 2, "accumulate": 4}),
+            ("small_steps", {"small_steps": 501}),
+            ("small_steps", {"small_steps": -1}),
+            ("small_size", {"small_size": (0, 16)}),
+            ("layer_decay", {"layer_decay": 0.0, "freeze_backbone": False}),
+            ("layer_decay", {"layer_decay": 1.1, "freeze_backbone": False}),
+            ("layer_decay", {"layer_decay": 0.9}),
+            ("clip_norm", {"clip_norm": 0.0}),
+            ("clip_norm", {"clip_norm": float("nan")}),
+            ("ema", {"ema": 1.0}),
+            ("ema", {"ema": -0.1}),
+            ("freeze_blocks", {"freeze_blocks": -1, "freeze_backbone": False}),
+            ("freeze_blocks", {"freeze_blocks": 1}),
+            ("choose", {"choose": "first"}),
+            ("precision", {"precision": "fp16"}),
             ("momentum", {"momentum": 0.9}),
             ("momentum", {"momentum": 0.9, "optimizer": "adamw"}),
             ("momentum", {"momentum": 1.0, "optimizer": "sgd"}),
@@ -126,6 +153,10 @@ class TestTrainConfig:
             {"optimizer": "sgd", "momentum": 0.0},
             {"warmup": 0.0, "weight_decay": 0.0, "seed": 0},
             {"model": ModelConfig(top_n=0)},
+            {"batch_size": 16, "devices": 2, "num_nodes": 2, "accumulate": 4},
+            {"steps": 5, "small_steps": 5, "small_size": (1, 1)},
+            {"layer_decay": 0.01, "freeze_backbone": False, "freeze_blocks": 99},
+            {"ema": 0.9999, "clip_norm": 1e-9, "seed": 2**31 - 1},
         ],
     )
     def test_extreme_values_are_accepted(self, settings):
@@ -133,11 +164,94 @@ class TestTrainConfig:
         assert all(getattr(config, name) == value for name, value in settings.items())
 
     @pytest.mark.parametrize(
-        ("name", "settings"), [("train", {"train": ()}), ("workers", {"workers": -1})]
+        ("name", "settings"),
+        [
+            ("train", {"train": ()}),
+            ("workers", {"workers": -1}),
+            ("difficult", {"difficult": "maybe"}),
+            ("without_labels", {"without_labels": "ignore"}),
+        ],
     )
     def test_impossible_data_are_refused(self, name, settings):
         with pytest.raises(ConfigError, match=f"^{name} is .*expected"):
-            DataConfig(**{**{"train": (Path("a.csv"),), "val": Path("b.csv")}, **settings})
+            DataConfig(**{**{"train": ("a.csv",), "val": "b.csv"}, **settings})
+
+
+class TestValidationData:
+    """The weights are not chosen on what is called a test set."""
+
+    @pytest.mark.parametrize(
+        "val",
+        [
+            *("test.csv", "a/test.csv", "VOC2007:test", "coco:test2014", "a/test", "my_test.csv"),
+            *("TEST.csv", "test-1.jsonl", "shards/test-{000..003}.tar", "hub/data:test"),
+        ],
+    )
+    def test_a_test_set_is_refused(self, val):
+        data = DataConfig(("a.csv",), val)
+        with pytest.raises(ConfigError, match=f"^val is {re.escape(val)}, .* choose = last"):
+            TrainConfig(data, Path("run"))
+        assert TrainConfig(data, Path("run"), choose="last").data.val == val
+
+    @pytest.mark.parametrize(
+        "val",
+        [
+            "val.csv",
+            "x/test/val.csv",
+            "VOC2007:val",
+            "contest.csv",
+            "latest.csv",
+            "test/coco:val2017",
+        ],
+    )
+    def test_others_are_accepted(self, val):
+        assert TrainConfig(DataConfig(("a.csv",), val), Path("run")).data.val == val
+
+
+class TestLossConfig:
+    def test_choices_are_those_of_the_losses(self):
+        types = {field.name: field.type for field in dataclasses.fields(LossConfig)}
+        assert set(get_args(types["name"])) == LOSSES.keys()
+
+    @pytest.mark.parametrize(
+        ("name", "settings"),
+        [
+            ("name", {"name": "hinge"}),
+            ("positive_weights", {"positive_weights": "some"}),
+            ("global_weight", {"global_weight": -1.0}),
+            ("local_weight", {"local_weight": float("nan")}),
+            ("global_weight", {"global_weight": 0.0, "local_weight": 0.0}),
+        ],
+    )
+    def test_impossible_values_are_refused(self, name, settings):
+        with pytest.raises(ConfigError, match=f"^{name} is .*expected"):
+            LossConfig(**settings)
+
+    @pytest.mark.parametrize(
+        ("name", "settings"),
+        [
+            ("global_weight", {"global_steps": 1}),
+            ("global_weight", {"model": ModelConfig(top_n=0)}),
+        ],
+    )
+    def test_without_any_branch_nothing_is_learned(self, name, settings):
+        with pytest.raises(ConfigError, match=f"^{name} is 0.0; expected > 0"):
+            train_config(**{"loss": LossConfig(global_weight=0.0), **settings})
+        assert train_config(loss=LossConfig(global_weight=0.0)).loss.global_weight == 0
+
+    @pytest.mark.parametrize("name", ["global_weight", "local_weight"])
+    def test_one_branch_may_count_alone(self, name):
+        assert getattr(LossConfig(**{name: 0.0}), name) == 0
+
+
+def test_transforms_are_those_of_the_data():
+    types = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
+    assert set(get_args(types["train_transform"])) == TRAIN_TRANSFORMS.keys()
+
+
+def test_precisions_are_those_of_the_processes():
+    types = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
+    assert set(get_args(types["precision"])) == FABRIC_PRECISIONS.keys()
 
 
 class TestJson:
@@ -157,7 +271,10 @@ class TestJson:
 
     def test_of_a_training(self):
         values = json.loads(json.dumps(to_json(train_config(model=TINY))))
-        assert values["data"] == {"train": ["a.csv"], "val": "b.csv", "workers": 2}
+        assert values["data"] == {
+            **{"train": ["a.csv"], "val": "b.csv", "root": None, "workers": 2},
+            **{"difficult": "ignore", "without_labels": "keep"},
+        }
         assert values["output"] == "run"
         assert values["model"]["image_size"] == [32, 48]
         assert values["learning_rate"] is None

@@ -9,8 +9,9 @@ from didvit.checkpoint import load_checkpoint
 from didvit.config import ConfigError
 from didvit.data.images import read_image
 from didvit.data.table import DataError, Table
-from didvit.evaluation import Scores, report, score_table
+from didvit.evaluation import Scores, merge_scores, report, score_table
 from didvit.method import resize_whole
+from didvit.metrics import bootstrap_interval, voc11_average_precision
 
 LABELS = ("cat", "cup", "dog", "person", "spoon")
 SIZE = (32, 48)
@@ -71,7 +72,7 @@ def average_precision(scores, positive):
 
 
 def precision_recall(scores, truth, top_k):
-    """CP, CR, CF1, OP, OR, OF1 in percent, by counting."""
+    """CP, CR, CF1, OP, OR, OF1, macro F1 in percent, by counting."""
     predicted = np.zeros(truth.shape, bool)
     for i, row in enumerate(scores):
         top = sorted(range(len(row)), key=lambda c: -row[c])[:top_k]
@@ -86,7 +87,8 @@ def precision_recall(scores, truth, top_k):
         (correct.sum() / n_predicted.sum(), correct.sum() / n_true.sum()),
     ):
         values += [100 * p, 100 * r, 100 * 2 * p * r / (p + r)]
-    return values
+    f1 = [200 * c / (p + t) for c, p, t in zip(correct, n_predicted, n_true, strict=True) if t]
+    return [*values, sum(f1) / len(f1)]
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -100,6 +102,10 @@ def test_report_equals_metrics_by_hand(model, table, logits, fusion):
     assert expected["person"] is None
     assert pytest.approx(expected, abs=1e-6) == result.AP
     known = [ap for ap in expected.values() if ap is not None]
+    by_voc = [
+        voc11_average_precision(*column) for column in zip(scores.T, table.targets.T, strict=True)
+    ]
+    assert result.mAP_11_point == pytest.approx(100 * np.nanmean(by_voc))
     assert result.mAP == pytest.approx(sum(known) / len(known))
     assert list(result.all) == pytest.approx(precision_recall(scores, truth, len(LABELS)))
     assert list(result.top3) == pytest.approx(precision_recall(scores, truth, 3))
@@ -112,22 +118,26 @@ def test_fusions_and_top3_differ_here(model, table):
     assert any(fusion.all != fusion.top3 for fusion in fusions.values())
 
 
+def scores_of(global_logits, local_logits, targets):
+    return Scores(np.arange(len(targets)), global_logits, local_logits, targets, ())
+
+
 def test_perfect_and_reversed_scores_in_percent():
     targets = np.array([[1, 0], [0, 1]])
     good = np.where(targets == 1, 3.0, -3.0)
-    result = report(Scores(good, good, targets, ()), ("a", "b"))
+    result = report(scores_of(good, good, targets), ("a", "b"))
     for fusion in result.fusions.values():
         assert fusion.mAP == 100
         assert fusion.AP == {"a": 100, "b": 100}
-        assert tuple(fusion.all) == tuple(fusion.top3) == (100,) * 6
-    fusion = report(Scores(-good, good, targets, ()), ("a", "b")).fusions["global"]
+        assert tuple(fusion.all) == tuple(fusion.top3) == (100,) * 7
+    fusion = report(scores_of(-good, good, targets), ("a", "b")).fusions["global"]
     assert fusion.mAP == 50
-    assert tuple(fusion.all) == (0,) * 6
+    assert tuple(fusion.all) == (0,) * 7
 
 
 def test_top3_takes_three_of_an_image():
     logits = np.array([[5.0, 4.0, 3.0, 2.0, 1.0]])
-    fusion = report(Scores(logits, logits, np.ones((1, 5), int), ()), LABELS).fusions["mean"]
+    fusion = report(scores_of(logits, logits, np.ones((1, 5), int)), LABELS).fusions["mean"]
     assert fusion.all.OR == 100
     assert pytest.approx(60) == fusion.top3.OR
     assert pytest.approx(60) == fusion.top3.CP
@@ -140,11 +150,69 @@ def test_batch_size_does_not_matter(model, table, logits, batch_size):
     np.testing.assert_allclose(scores.global_logits, logits[0], atol=1e-4)
     np.testing.assert_allclose(scores.local_logits, logits[1], atol=1e-4)
     np.testing.assert_array_equal(scores.targets, table.targets)
+    np.testing.assert_array_equal(scores.indices, np.arange(10))
+
+
+def test_workers_do_not_matter(model, broken_table):
+    one, other = (score_table(model, broken_table, SIZE, CPU, 3, workers) for workers in (0, 2))
+    assert same_scores(one, other)
+
+
+def same_scores(one, other):
+    return one.failures == other.failures and all(
+        np.array_equal(getattr(one, name), getattr(other, name))
+        for name in ("indices", "global_logits", "local_logits", "targets")
+    )
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5, 20])
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_merged_parts_equal_the_whole(model, broken_table, world_size, batch_size):
+    """Of sizes that differ, and of none at all, with images that cannot be read."""
+    whole = score_table(model, broken_table, SIZE, CPU, 1)
+    parts = [
+        score_table(model, broken_table, SIZE, CPU, batch_size, part=(rank, world_size))
+        for rank in range(world_size)
+    ]
+    merged = merge_scores(parts)
+    np.testing.assert_array_equal(merged.indices, whole.indices)
+    np.testing.assert_array_equal(merged.targets, whole.targets)
+    np.testing.assert_allclose(merged.global_logits, whole.global_logits, atol=1e-4)
+    np.testing.assert_allclose(merged.local_logits, whole.local_logits, atol=1e-4)
+    assert sorted(merged.failures) == sorted(whole.failures)
+    merged_mAP, mAP = (report(s, LABELS).fusions["mean"].mAP for s in (merged, whole))
+    assert merged_mAP == pytest.approx(mAP)
+
+
+def test_indices_lead_to_the_images(model, broken_table):
+    scores = score_table(model, broken_table, SIZE, CPU, 3)
+    assert scores.indices.tolist() == [i for i in range(14) if i not in (0, 4, 5, 9)]
+    for i, target in zip(scores.indices, scores.targets, strict=True):
+        assert (target == broken_table.targets[i]).all()
+
+
+def test_interval_is_that_of_the_logits_in_percent(model, table):
+    scores = score_table(model, table, SIZE, CPU)
+    result = report(scores, LABELS, resamples=50)
+    for name, fusion in result.fusions.items():
+        logits = fuse(name, (scores.global_logits, scores.local_logits))
+        low, high = bootstrap_interval(logits, scores.targets, 50)
+        assert tuple(fusion.mAP_interval) == pytest.approx((100 * low, 100 * high))
+    written = strict_json(result.to_dict())["fusions"]["mean"]["mAP_interval"]
+    assert written == list(result.fusions["mean"].mAP_interval)
+
+
+def test_unknown_labels_are_left_out():
+    targets = np.array([[1, 0], [-1, 1], [0, -1]])
+    logits = np.array([[1.0, -5.0], [9.0, 2.0], [-1.0, 7.0]])
+    fusion = report(scores_of(logits, logits, targets), ("a", "b")).fusions["mean"]
+    assert fusion.AP == {"a": 100, "b": 100}
+    assert fusion.all.OP == fusion.all.OR == 100
 
 
 def test_advance_counts_every_image(model, table):
     done = []
-    score_table(model, table, SIZE, CPU, 4, done.append)
+    score_table(model, table, SIZE, CPU, 4, advance=done.append)
     assert done == [4, 4, 2]
 
 
@@ -181,9 +249,10 @@ def test_model_is_left_in_its_mode(model, table, broken_table, training):
         score_table(model, table, SIZE, CPU)
         assert model.training is training
         bad = Table(broken_table.images[:1], broken_table.image_labels[:1], LABELS)
-        with pytest.raises(DataError, match=r"none of the 1 images can be read.*broken0\.jpg"):
-            score_table(model, bad, SIZE, CPU)
+        scores = score_table(model, bad, SIZE, CPU)
         assert model.training is training
+        with pytest.raises(DataError, match=r"no image can be read.*broken0\.jpg"):
+            report(scores, LABELS)
     finally:
         model.eval()
 
@@ -218,16 +287,18 @@ def test_to_dict_is_the_json_of_the_contract(model, broken_table):
     assert content["num_images"] == 10
     assert tuple(content["fusions"]) == FUSIONS
     for fusion in content["fusions"].values():
-        assert list(fusion) == ["mAP", "AP", "all", "top3"]
+        keys = ["mAP", "mAP_interval", "mAP_11_point", "AP", "all", "top3"]
+        assert sorted(fusion) == sorted(keys)
+        assert fusion["mAP_interval"] is None
         assert tuple(fusion["AP"]) == LABELS
         assert fusion["AP"]["person"] is None
         for part in ("all", "top3"):
-            assert list(fusion[part]) == ["CP", "CR", "CF1", "OP", "OR", "OF1"]
+            assert list(fusion[part]) == ["CP", "CR", "CF1", "OP", "OR", "OF1", "macro_F1"]
 
 
 def test_no_label_at_all_is_still_json():
     logits = np.array([[1.0, -1.0]])
-    content = report(Scores(logits, logits, np.zeros((1, 2), int), ()), ("a", "b")).to_dict()
+    content = report(scores_of(logits, logits, np.zeros((1, 2), int)), ("a", "b")).to_dict()
     fusion = strict_json(content)["fusions"]["mean"]
-    assert fusion["mAP"] is None
+    assert fusion["mAP"] is fusion["mAP_11_point"] is None
     assert fusion["AP"] == {"a": None, "b": None}

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import RESULTS, assert_near, read_csv, results_of, tiny_config, weights_of, write_table
 
 from didvit.config import TrainConfig, to_json
 from didvit.processes import stopping_at_sigterm
 from didvit.training import train
+from runs import RESULTS, assert_near, read_csv, results_of, tiny_config, weights_of, write_table
 
 SETTINGS = {
     "steps": 30,

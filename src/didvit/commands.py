@@ -99,6 +99,7 @@ def evaluate(
     submission: OptionalFolder = None,
     difficult: Literal["ignore", "positive", "negative"] = "ignore",
     without_labels: Literal["keep", "drop"] = "keep",
+    resamples: int = 1000,
     batch_size: int = 8,
     workers: int = 2,
     device: str = "auto",
@@ -115,6 +116,8 @@ def evaluate(
         submission: Folder for the scores in the format of VOC 2012's evaluation server.
         difficult: VOC's labels with difficult objects alone: unknown, present or absent.
         without_labels: COCO's images without any object: kept or left out.
+        resamples: Of the bootstrap for the intervals of mAP, which takes minutes on tens of
+            thousands of images; 0 leaves them out.
         batch_size: Images that the network takes at once.
         workers: Processes that read images; 0 reads in the command's own.
         device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
@@ -131,6 +134,9 @@ def evaluate(
 
     _check_file("--json", json)
     _check_folder("--submission", submission)
+    for name, value in (("resamples", resamples), ("workers", workers)):
+        if value < 0:
+            raise ConfigError(f"--{name} is {value}; expected 0 or more")
     checkpoint = load_checkpoint(model)
     table = read_dataset(
         data, checkpoint.labels, difficult=difficult, without_labels=without_labels
@@ -151,7 +157,7 @@ def evaluate(
         submit(submission, scores, table, checkpoint.config.fusion)
         console.print(f"the files for the evaluation server are in {escape(str(submission))}")
     if labeled:
-        result = report(scores, checkpoint.labels, resamples=1000)
+        result = report(scores, checkpoint.labels, resamples)
         for rows in report_tables(result, checkpoint.config.fusion):
             Console(emoji=False, highlight=False).print(rows)
         if json:
@@ -168,8 +174,10 @@ def train(config: Annotated[TrainConfig, tyro.conf.arg(name="")]) -> int:
     """
     from didvit import training
     from didvit.console import TrainingConsole, stderr_console
+    from didvit.processes import is_main_process
 
     console = stderr_console()
+    console.quiet = not is_main_process()  # several processes say everything once
     with TrainingConsole(config, console) as observer:
         folder = training.train(config, observer)
     console.print(f"the {config.choose} weights are in {folder}")
@@ -235,6 +243,9 @@ def check(
     from didvit.files import whole_file, write_json
     from didvit.inspection import draw_report, inspect, inspection_tables
 
+    twice = next((path for i, path in enumerate(paths) if path in paths[:i]), None)
+    if twice:
+        raise ConfigError(f"data set {twice} is named twice; expected other images in each")
     names = [Path(path).name for path in paths]  # short, where they tell the data sets apart
     names = names if len(set(names)) == len(paths) else paths
     tables = {name: read_dataset(path) for name, path in zip(names, paths, strict=True)}

@@ -215,6 +215,9 @@ class TrainConfig:
             _expect(
                 self.model.top_n > 0, self, "global_steps", "0: the baseline has no other steps"
             )
+        if self.loss.global_weight == 0:
+            _expect(self.model.top_n > 0, self.loss, "global_weight", "> 0, as there is no other")
+            _expect(self.global_steps == 0, self.loss, "global_weight", "> 0 in the global steps")
         _expect(min(self.small_size) > 0, self, "small_size", "a height and a width in pixels")
         _expect(self.learning_rate is None or self.learning_rate > 0, self, "learning_rate", "> 0")
         _expect(0 < self.layer_decay <= 1, self, "layer_decay", "a number in (0, 1]")

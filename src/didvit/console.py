@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,7 +21,7 @@ from rich.table import Table
 
 from didvit.config import TrainConfig
 from didvit.evaluation import Report
-from didvit.training import TrainingObserver
+from didvit.training import TrainingObserver, looks_again
 
 RECENT_STEPS = 20
 """That the loss and speed shown are means of."""
@@ -67,6 +68,7 @@ class TrainingConsole(TrainingObserver):
         self.console = console
         self.recent: deque[tuple[float, float, int, float]] = deque(maxlen=RECENT_STEPS)
         self.costs: list[tuple[float, float]] = []
+        self.left: list[float] = []  # after each step, the cost of those to come
         self.last_step = self.last_line = time.monotonic()
         self.progress = Progress(
             TextColumn("step"),
@@ -93,6 +95,7 @@ class TrainingConsole(TrainingObserver):
         if step:
             self.console.print(f"going on after step {step}")
         self.costs = step_costs(self.config, num_validation)
+        self.left = [*accumulate(map(sum, reversed(self.costs)), initial=0.0)][::-1]
         self.progress.update(self.task, completed=step)
         self.last_step = self.last_line = time.monotonic()
 
@@ -103,7 +106,7 @@ class TrainingConsole(TrainingObserver):
         self.recent.append((now - self.last_step, loss, images, learning))
         self.last_step = now
         seconds, losses, num_images, cost = map(sum, zip(*self.recent, strict=True))
-        left = seconds / cost * sum(map(sum, self.costs[step:]), self.costs[step - 1][1])
+        left = seconds / cost * (self.left[step] + self.costs[step - 1][1])
         loss, speed = losses / len(self.recent), num_images / max(seconds, 1e-9)
         time_left = datetime.timedelta(seconds=round(left))
         state = f"loss {loss:.4f}  {speed:.1f} images/s  left {time_left}"
@@ -137,7 +140,8 @@ def step_costs(config: TrainConfig, num_validation: int) -> list[tuple[float, fl
         area = small_area if step < config.small_steps else 1.0
         due = (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps
         learning = 3 * config.batch_size * looks * area
-        costs.append((learning, float(num_validation * looks) if due else 0.0))
+        scored = 1 + config.model.top_n if looks_again(config, step + 1) else 1
+        costs.append((learning, float(num_validation * scored) if due else 0.0))
     return costs
 
 
@@ -148,9 +152,9 @@ def report_tables(result: Report, fusion: str) -> list[Table]:
     for name in result.fusions:
         metrics.add_column(f"{name} *" if name == fusion else name, justify="right")
     intervals = [row.mAP_interval for row in result.fusions.values()]
-    own = [(row.mAP, *row.all, *row.top3) for row in result.fusions.values()]
+    own = [(row.mAP, row.mAP_11_point, *row.all, *row.top3) for row in result.fusions.values()]
     fields = result.fusions[fusion].all._fields
-    names = ("mAP", *(f"{c} {k}" for k in ("all", "top3") for c in fields))
+    names = ("mAP", "mAP 11-point", *(f"{c} {k}" for k in ("all", "top3") for c in fields))
     for name, values in zip(names, zip(*own, strict=True), strict=True):
         metrics.add_row(name, *(f"{value:.1f}" for value in values))
         if name == "mAP" and all(intervals):

@@ -21,7 +21,9 @@ from didvit.metrics import (
     average_precisions,
     bootstrap_interval,
     mean_average_precision,
+    mean_of_known,
     precision_recall,
+    voc11_average_precision,
 )
 from didvit.submission import write_submission
 
@@ -56,6 +58,7 @@ class FusionReport:
     Attributes:
         mAP: Mean of ``AP`` over the labels that occur.
         mAP_interval: Its 95 % interval over the choice of images, where one was asked for.
+        mAP_11_point: The same of VOC 2007's interpolated AP.
         AP: By label; None where no image has it.
         all: Of labels with a probability of at least 0.5.
         top3: Of those that are also among the image's three most probable.
@@ -63,6 +66,7 @@ class FusionReport:
 
     mAP: float
     mAP_interval: Interval | None
+    mAP_11_point: float
     AP: dict[str, float | None]
     all: PrecisionRecall
     top3: PrecisionRecall
@@ -87,7 +91,8 @@ class Report:
         fusions = {
             name: {
                 **asdict(report),
-                "mAP": None if np.isnan(report.mAP) else report.mAP,
+                "mAP": _or_none(report.mAP),
+                "mAP_11_point": _or_none(report.mAP_11_point),
                 "mAP_interval": list(report.mAP_interval) if report.mAP_interval else None,
                 "all": report.all._asdict(),
                 "top3": report.top3._asdict(),
@@ -204,6 +209,7 @@ def _fusion_report(
     by_label = 100 * average_precisions(logits, targets)
     everything = precision_recall(logits, targets, EVEN_ODDS)
     top = precision_recall(logits, targets, EVEN_ODDS, top_k=TOP_K)
+    by_voc = [voc11_average_precision(*column) for column in zip(logits.T, targets.T, strict=True)]
     interval = None
     if resamples and (targets == 1).any():
         low, high = bootstrap_interval(logits, targets, resamples)
@@ -211,13 +217,15 @@ def _fusion_report(
     return FusionReport(
         mAP=100 * mean_average_precision(logits, targets),
         mAP_interval=interval,
-        AP={
-            label: None if np.isnan(ap) else float(ap)
-            for label, ap in zip(labels, by_label, strict=True)
-        },
+        mAP_11_point=100 * mean_of_known(by_voc),
+        AP={label: _or_none(float(ap)) for label, ap in zip(labels, by_label, strict=True)},
         all=PrecisionRecall(*(100 * value for value in everything)),
         top3=PrecisionRecall(*(100 * value for value in top)),
     )
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def submit(folder: Path, scores: Scores, table: Table, fusion: str) -> None:

@@ -1,11 +1,15 @@
 """Files that appear whole or not at all."""
 
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+TEMPORARY = ".*-????????????.*"
+"""Names of the files that are not yet whole."""
 
 
 @contextmanager
@@ -19,9 +23,21 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem[:40]}-{uuid.uuid4().hex[:12]}{path.suffix}")
     try:
         yield temporary
+        _flush(temporary)
         temporary.replace(path)
+        if os.name == "posix":
+            _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold it: else a power cut could leave the new name with nothing behind it."""
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, content: Any) -> None:

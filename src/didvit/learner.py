@@ -3,6 +3,7 @@
 import math
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,15 +29,15 @@ class Learner(nn.Module):
         self.config = config
         self.register_buffer("positive_weights", positive_weights, persistent=False)
 
-    def forward(self, sources: list[Tensor], targets: Tensor, step: int) -> Tensor:
-        """The loss of a batch; NaN where the maps are not finite.
+    def forward(self, sources: list[Tensor], targets: Tensor, step: int, part: int = 0) -> Tensor:
+        """The loss of a batch, or a part of it; NaN where the maps are not finite.
 
-        Random strategies draw from (seed, step).
+        Random strategies draw from (seed, step, part).
         """
         config = self.config
         small = step < config.small_steps
         images = resize_whole(sources, config.small_size if small else config.model.image_size)
-        generator = torch.Generator().manual_seed(config.seed * 2**32 + step)
+        generator = torch.Generator().manual_seed(seed_of(config.seed, 0, step, part))
         model = self.model.with_top_n(0) if step < config.global_steps else self.model
         try:
             output = model(images, sources, generator)
@@ -50,6 +51,11 @@ class Learner(nn.Module):
         """The configured loss of one branch."""
         weights = cast("Tensor | None", self.positive_weights)
         return masked_mean(LOSSES[self.config.loss.name], logits, targets, weights)
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed out of several numbers; torch's generator of the CPU looks at 32 bits alone."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def build_start(config: TrainConfig, labels: tuple[str, ...]) -> DiD:

@@ -86,7 +86,7 @@ def mean_average_precision(
     Returns:
         NaN where no category has one.
     """
-    return _mean_of_known(average_precisions(scores, targets))
+    return mean_of_known(average_precisions(scores, targets))
 
 
 def voc11_average_precision(
@@ -146,7 +146,7 @@ def bootstrap_interval(
     rng, images, means = np.random.default_rng(seed), len(scores), []
     for _ in range(resamples):
         counts = np.bincount(rng.integers(images, size=images), minlength=images)
-        means.append(_mean_of_known([_average_precision(ranking, counts) for ranking in rankings]))
+        means.append(mean_of_known([_average_precision(ranking, counts) for ranking in rankings]))
     means = [mean for mean in means if not np.isnan(mean)]
     if not means:
         return Interval(float("nan"), float("nan"))
@@ -232,7 +232,8 @@ def _average_precision(ranking: _Ranking, counts: Int[np.ndarray, " n"] | None =
     return float(np.sum(precision * np.diff(hits, prepend=0)) / hits[-1])
 
 
-def _mean_of_known(values: Sequence[float] | Float[np.ndarray, " C"]) -> float:
+def mean_of_known(values: Sequence[float] | Float[np.ndarray, " C"]) -> float:
+    """Mean of what is not NaN; NaN where nothing is."""
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")
 

@@ -31,7 +31,7 @@ def model_card(folder: Path, config: TrainConfig, table: Table, validation: Tabl
     model, positives = config.model, (table.targets == 1).sum(0)
     own = metrics["fusions"][model.fusion]
     rows = [
-        f"| {name} | {_figure(own['AP'][name])} | {count} |"
+        f"| {name.replace('|', '&#124;')} | {_figure(own['AP'][name])} | {count} |"
         for name, count in zip(table.labels, positives, strict=True)
     ]
     fusions = [

@@ -23,6 +23,8 @@ def freeze(model: DiD, config: TrainConfig) -> None:
             "the backbone's number of blocks"
         )
     model.backbone.requires_grad_(not config.freeze_backbone)
+    if vit.attn_pool is not None:
+        vit.attn_pool.requires_grad_(False)  # of SigLIP's: nothing here runs it
     if config.freeze_blocks:
         vit.requires_grad_(False)
         for part in (*vit.blocks[config.freeze_blocks :], vit.norm, vit.fc_norm):

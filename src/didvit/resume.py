@@ -1,5 +1,6 @@
 """Training states on disk, from which a stopped run goes on as if it had never stopped."""
 
+import hashlib
 import json
 import pickle
 import zipfile
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from didvit.config import ConfigError
+from didvit.data.table import Table
 from didvit.files import whole_file
 
 KEPT = 2
@@ -62,7 +64,7 @@ def load_newest_state(
             reason = f"its checksum is wrong at {damaged}"
         except DAMAGE as error:
             reason = str(error).partition("\n")[0]
-        warn(f"{path} is damaged ({reason}); an older state is used")
+        warn(f"{path} is damaged ({reason}); the run goes on from before it")
     return None
 
 
@@ -71,33 +73,53 @@ def _states(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9]*.pt"), reverse=True)
 
 
-def check_same_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Refuse to go on with other settings than the run began with.
+def check_same_run(path: Path, settings: dict[str, Any], data: dict[str, str]) -> None:
+    """Refuse to go on with other settings or data than the run began with.
 
     Args:
         path: ``train.json`` of the run; nothing is refused where it is missing.
         settings: The configuration as JSON values.
+        data: `data_digests` of the tables.
 
     Raises:
-        ConfigError: A setting differs, or the file is damaged.
+        ConfigError: A setting or a data set differs, or the file is damaged.
     """
     if not path.exists():
         return
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))["settings"]
-    except (ValueError, KeyError, TypeError) as error:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        old, old_data = _flat(before["settings"]), dict(before["data"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} cannot be read, so the run cannot be resumed") from error
-    old, new = _flat(before), _flat(settings)
+    new = _flat(settings)
     changes = [
         f"{name} was {old.get(name)} and is {new.get(name)}"
         for name in sorted(old.keys() | new.keys())
         if name not in _FREE and old.get(name) != new.get(name)
+    ]
+    changes += [
+        f"data.{name} has other images or labels than it had"
+        for name in data
+        if old_data.get(name) != data[name]
     ]
     if changes:
         raise ConfigError(
             f"resume goes on with the settings of the run in {path.parent}, but "
             f"{'; '.join(changes)}; expected the same, or another output folder"
         )
+
+
+def data_digests(table: Table, validation: Table) -> dict[str, str]:
+    """What tells one training and validation table from another, wherever their files lie."""
+    return {"train": _digest(table), "val": _digest(validation)}
+
+
+def _digest(table: Table) -> str:
+    digest = hashlib.sha256(json.dumps(table.labels).encode())
+    for image in table.images:
+        digest.update(Path(str(image)).name.encode(errors="backslashreplace"))
+    digest.update(table.targets.astype("int8").tobytes())
+    return digest.hexdigest()
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from didvit.config import ConfigError, TrainConfig, to_json
 from didvit.data.table import Table
 from didvit.evaluation import Report
-from didvit.files import whole_file, write_json
+from didvit.files import TEMPORARY, whole_file, write_json
 from didvit.model_card import model_card
 from didvit.optimization import schedule
 
@@ -43,7 +43,8 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"output {self.path} is a file; expected a folder")
-        if not resume and ((self.path / "config.json").exists() or self.settings.exists()):
+        begun = (self.path / "config.json").exists() or any(self.states.glob("*.pt"))
+        if not resume and begun:
             raise ConfigError(
                 f"output {self.path} holds a run already; choose another folder, or --resume to go "
                 "on with it"
@@ -53,11 +54,14 @@ class RunFolder:
                 f"output {self.path} holds a model, but no run to resume (no train.json)"
             )
 
-    def start(self, config: TrainConfig, step: int) -> None:
-        """Write the settings, and go on with the records after ``step``."""
+    def start(self, config: TrainConfig, step: int, data: dict[str, str]) -> None:
+        """Write the settings and digests of the data; go on with the records after ``step``."""
         from tensorboardX import SummaryWriter
 
-        content = {"settings": to_json(config), "versions": versions()}
+        for folder in (self.path, self.last, self.states):
+            for leftover in folder.glob(TEMPORARY):  # of a process that was killed while it wrote
+                leftover.unlink()
+        content = {"settings": to_json(config), "data": data, "versions": versions()}
         write_json(self.settings, content)
         self.writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1)
 
@@ -95,7 +99,7 @@ class RunFolder:
         """Write the model card."""
         text = model_card(self.path, config, table, validation)
         with whole_file(self.path / "README.md") as path:
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
         self.writer.close()
 
 

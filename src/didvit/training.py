@@ -18,12 +18,18 @@ from didvit.data.datasets import read_datasets
 from didvit.data.stream import Batch, TrainingStream
 from didvit.data.table import DataError, Table
 from didvit.evaluation import Report, merge_scores, report, score_table
-from didvit.learner import Learner, build_start, compile_backbone
+from didvit.learner import Learner, build_start, compile_backbone, seed_of
 from didvit.losses import balancing_weights
 from didvit.method import DiD
-from didvit.optimization import build_optimizer, freeze, schedule, set_learning_rate
-from didvit.processes import launch, stopping_at_sigterm
-from didvit.resume import check_same_settings, load_newest_state, save_state
+from didvit.optimization import (
+    build_optimizer,
+    freeze,
+    peak_learning_rate,
+    schedule,
+    set_learning_rate,
+)
+from didvit.processes import check_processes, launch, stopping_at_sigterm
+from didvit.resume import check_same_run, data_digests, load_newest_state, save_state
 from didvit.run_folder import RunFolder
 
 
@@ -72,9 +78,10 @@ def train(config: TrainConfig, observer: TrainingObserver | None = None) -> Path
     """
     run = RunFolder(config.output)
     run.check(config.resume)
-    if config.resume:
-        check_same_settings(run.settings, to_json(config))
+    check_processes(config)
     table, validation = read_data(config)
+    if config.resume:
+        check_same_run(run.settings, to_json(config), data_digests(table, validation))
     trainer = Trainer(config, table, validation, run, observer or TrainingObserver())
     with stopping_at_sigterm() as stop:
         trainer.run(stop)
@@ -93,19 +100,17 @@ def read_data(config: TrainConfig) -> tuple[Table, Table]:
     policies = {"difficult": data.difficult, "without_labels": data.without_labels}
     table = read_datasets(specs[:-1], **cast(Any, policies))
     validation = read_datasets(specs[-1:], table.labels, **cast(Any, policies))
-    if not (validation.targets == 1).any():
-        raise DataError(f"{data.val}: no image has a label, so that nothing can be chosen")
-    shared = set(map(_identity, table.images)) & set(map(_identity, validation.images))
+    for name, of_name in ((", ".join(data.train), table), (data.val, validation)):
+        if not (of_name.targets == 1).any():
+            raise DataError(f"{name}: no image has a label")
+    learned, scored = ({str(image.resolve()) for image in t.images} for t in (table, validation))
+    shared = learned & scored
     if shared:
         raise ConfigError(
             f"data.val shares {len(shared)} images with data.train, for example {min(shared)}; "
             "expected images that are not learned from"
         )
     return table, validation
-
-
-def _identity(image: Any) -> str:
-    return str(image.resolve()) if isinstance(image, Path) else str(image)
 
 
 class Trainer:
@@ -152,7 +157,8 @@ class Trainer:
         if config.resume:
             self._load()
         if self.fabric.is_global_zero:
-            self.folder.start(config, progress.step)
+            digests = data_digests(self.table, self.validation)
+            self.folder.start(config, progress.step, digests)
         self.observer.start(
             len(self.table), len(self.table.labels), len(self.validation), progress.step
         )
@@ -195,9 +201,7 @@ class Trainer:
         """One step."""
         config, progress, step = self.config, self.progress, self.progress.step
         # What layers draw (dropout) is a function of (seed, step) too.
-        torch.manual_seed(
-            config.seed * 2**32 + step * self.fabric.world_size + self.fabric.global_rank
-        )
+        torch.manual_seed(seed_of(config.seed, 1, step, self.fabric.global_rank))
         rate = schedule(step, config)
         set_learning_rate(self.optimizer, rate)
         self.model.train()
@@ -210,8 +214,10 @@ class Trainer:
                 self.observer.warn(f"{failure}; another image took its place")
             with self.fabric.no_backward_sync(self.learner, part + 1 < config.accumulate):
                 sources = [source.to(self.fabric.device) for source in batch.sources]
-                loss = self.learner(sources, batch.targets.to(self.fabric.device), step)
-                self._check_finite(loss.detach(), batch.names, "loss", rate)
+                targets = batch.targets.to(self.fabric.device)
+                place = self.fabric.global_rank * config.accumulate + part
+                loss = self.learner(sources, targets, step, place)
+                self._check_finite(loss.detach(), batch.names, "loss")
                 self.fabric.backward(loss / config.accumulate)
             total += loss.item() / config.accumulate
         norm = self.fabric.clip_gradients(
@@ -221,7 +227,7 @@ class Trainer:
             error_if_nonfinite=False,
         )
         if config.precision != "fp16-mixed":  # which passes over such steps
-            self._check_finite(cast(Tensor, norm), names, "gradient's norm", rate)
+            self._check_finite(cast(Tensor, norm), names, "gradient's norm")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         progress.step += 1
@@ -233,7 +239,7 @@ class Trainer:
             self.folder.log_step(progress.step, value, rate, float(cast(Tensor, norm)))
         self.observer.step(progress.step, value, rate, config.batch_size)
 
-    def _check_finite(self, value: Tensor, images: list[str], what: str, rate: float) -> None:
+    def _check_finite(self, value: Tensor, images: list[str], what: str) -> None:
         """Stop all processes where one's value is not finite, before any learns from it."""
         if not self._any(not math.isfinite(value.item())):
             return
@@ -242,9 +248,9 @@ class Trainer:
         step, precision = self.progress.step + 1, self.config.precision
         other = "" if precision == "fp32" else f", take precision fp32 (now {precision})"
         raise TrainingError(
-            f"the {what} is {value.item()} at step {step}: lower learning_rate (now {rate:.2g}), "
-            f"set clip_norm (now {self.config.clip_norm}){other}, or look at the images of this "
-            f"batch: {names}{more}"
+            f"the {what} is {value.item()} at step {step}: lower learning_rate (its peak is "
+            f"{peak_learning_rate(self.config):.2g}), set clip_norm (now {self.config.clip_norm})"
+            f"{other}, or look at the images of this batch: {names}{more}"
         )
 
     def _any(self, flag: bool) -> bool:
@@ -261,8 +267,7 @@ class Trainer:
         config, progress = self.config, self.progress
         step, labels = progress.step, self.table.labels
         model = cast(DiD, self.average.module if self.average else self.model)
-        # While whole images alone are learned from, they alone are scored: it takes a fifth.
-        looked_again = step > config.global_steps
+        looked_again = looks_again(config, step)
         part = (self.fabric.global_rank, self.fabric.world_size)
         scores = score_table(
             model if looked_again else model.with_top_n(0),
@@ -278,7 +283,7 @@ class Trainer:
             scores = merge_scores(parts)
         result = report(scores, labels)
         first = not any(
-            (row["step"] > config.global_steps) == looked_again for row in progress.history
+            looks_again(config, int(row["step"])) == looked_again for row in progress.history
         )
         score = result.fusions[config.model.fusion].mAP
         is_best = first or score > progress.best or config.choose == "last"
@@ -292,6 +297,9 @@ class Trainer:
             for folder in folders:
                 save_checkpoint(folder, model, labels, config.model)
                 self.folder.write_metrics(folder, step, result)
+        if len(progress.history) == 1:
+            for failure in result.failures:
+                self.observer.warn(f"{failure}; it is left out of the validation")
         self.observer.evaluation(step, result, is_best)
         self.fabric.barrier()
 
@@ -305,10 +313,18 @@ class Trainer:
                 "precision": self.fabric.strategy.precision.state_dict(),
             }
             save_state(self.folder.states, self.progress.step, state)
+            self.folder.writer.flush()  # a run that goes on from here shows the steps until here
         self.fabric.barrier()
 
     def _load(self) -> None:
         state = load_newest_state(self.folder.states, self.observer.warn)
+        step = state["progress"]["step"] if state else 0
+        mean = cast(Tensor, self.fabric.all_reduce(torch.tensor(float(step)))).item()
+        if self._any(mean != step):
+            raise ConfigError(
+                f"output {self.config.output} is not the same folder to all processes: they would "
+                "go on from different steps; expected one that all machines share"
+            )
         if state is None:
             return
         self.progress.__dict__.update(state["progress"])
@@ -317,6 +333,15 @@ class Trainer:
         if self.average:
             self.average.module.load_state_dict(state["average"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
+
+
+def looks_again(config: TrainConfig, step: int) -> bool:
+    """Whether the evaluation after a step scores regions too.
+
+    While whole images alone are learned from, they alone are scored, which takes a part of the
+    time; the last evaluation is always that of the model as it will be used.
+    """
+    return step > config.global_steps or step == config.steps
 
 
 def least_source_size(config: TrainConfig) -> tuple[int, int]:

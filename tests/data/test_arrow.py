@@ -152,7 +152,7 @@ class TestRefused:
     def test_without_the_library(self, tmp_path, monkeypatch):
         make([0], CLASSES).save_to_disk(tmp_path / "saved")
         monkeypatch.setitem(sys.modules, "datasets", None)
-        refused(tmp_path / "saved", "saved", "pip install 'didvit[hf]'")
+        refused(tmp_path / "saved", "saved", "pip install '.[hf]'")
 
     @pytest.mark.parametrize(
         ("feature", "values"),

@@ -1,10 +1,16 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from didvit.data.stream import TrainingStream
+from didvit.data.images import read_image
+from didvit.data.stream import Batch, TrainingStream, read_in_order
 from didvit.data.table import DataError, Table
+from didvit.data.transforms import TRAIN_TRANSFORMS
 
 COUNT = 7
 
@@ -22,11 +28,20 @@ def table(tmp_path):
     return Table(tuple(images), tuple(labels), ("a", "b", "c"))
 
 
+@pytest.fixture
+def broken_table(table, tmp_path):
+    """The table with one image that cannot be read."""
+    (tmp_path / "broken.jpg").write_bytes(b"")
+    images = (*table.images[:4], tmp_path / "broken.jpg", *table.images[5:])
+    return dataclasses.replace(table, images=images)
+
+
 def same(batches, others):
     return len(batches) == len(others) and all(
         len(one.sources) == len(other.sources)
         and all(map(torch.equal, one.sources, other.sources))
         and torch.equal(one.targets, other.targets)
+        and one.names == other.names
         and one.failures == other.failures
         for one, other in zip(batches, others, strict=True)
     )
@@ -47,6 +62,63 @@ def test_workers_and_repetition_do_not_change_the_batches(table):
 def test_a_restart_gives_the_tail(table, start):
     reference = list(TrainingStream(table, seed=5).batches(0, 6, 3))
     assert same(reference[start:], list(TrainingStream(table, seed=5).batches(start, 6, 3)))
+
+
+def joined(parts):
+    """The parts of a step as one batch."""
+    return Batch(
+        [source for part in parts for source in part.sources],
+        torch.cat([part.targets for part in parts]),
+        [name for part in parts for name in part.names],
+        [failure for part in parts for failure in part.failures],
+    )
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    start=st.integers(0, 4),
+    world_size=st.sampled_from([1, 2, 3, 6]),
+    accumulate=st.sampled_from([1, 2, 3, 6]),
+    transform=st.sampled_from(sorted(TRAIN_TRANSFORMS)),
+    broken=st.booleans(),
+)
+def test_any_split_gives_the_same_images(
+    table, broken_table, start, world_size, accumulate, transform, broken
+):
+    table = broken_table if broken else table
+    batch_size = world_size * accumulate
+    batch_size *= 6 // batch_size if batch_size < 6 else 1
+    whole = list(TrainingStream(table, 5, transform).batches(0, 5, batch_size))
+    assert all(len(batch.sources) == batch_size for batch in whole)
+    ranks = [
+        TrainingStream(table, 5, transform).batches(
+            start, 5, batch_size, 0, rank, world_size, accumulate
+        )
+        for rank in range(world_size)
+    ]
+    for expected in whole[start:]:
+        parts = [next(rank) for rank in ranks for _ in range(accumulate)]
+        assert len({len(part.sources) for part in parts}) == 1
+        assert same([joined(parts)], [expected])
+    assert all(next(rank, None) is None for rank in ranks)
+
+
+def test_workers_of_every_rank_and_start(table, broken_table):
+    for data in (table, broken_table):
+        reference = list(TrainingStream(data, seed=5).batches(0, 4, 6))
+        parts = [
+            list(TrainingStream(data, seed=5).batches(2, 4, 6, 1 + rank, rank, 2))
+            for rank in range(2)
+        ]
+        assert same([joined(pair) for pair in zip(*parts, strict=True)], reference[2:])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_global_random_state_is_left_as_it_is(table, workers):
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()
+    list(TrainingStream(table, 5, "modern").batches(0, 2, 3, workers))
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (np.random.get_state()[1] == states[1]).all()
 
 
 def test_global_random_state_has_no_part_in_it(table):
@@ -87,16 +159,40 @@ def test_crops_of_an_image_differ_between_epochs(table):
 
 def test_images_come_with_their_own_targets(table):
     for batch in TrainingStream(table, seed=5).batches(0, 4, 5):
-        assert batch.targets.dtype == torch.float32
+        assert batch.targets.dtype == torch.int8
         assert batch.failures == []
         for source, target in zip(batch.sources, batch.targets, strict=True):
             assert source.dtype == torch.uint8
             number = int(source[0, 0, 0])
-            assert target.tolist() == [float(number >> bit & 1) for bit in range(3)]
+            assert target.tolist() == [number >> bit & 1 for bit in range(3)]
+
+
+def test_names_are_those_of_the_images(table):
+    for batch in TrainingStream(table, seed=5).batches(0, 4, 5):
+        for source, name in zip(batch.sources, batch.names, strict=True):
+            assert name == str(table.images[int(source[0, 0, 0])])
+
+
+def test_unknown_labels_are_minus_1(table):
+    unknown = tuple(frozenset("c" if "c" not in labels else "") for labels in table.image_labels)
+    table = dataclasses.replace(table, unknown=unknown)
+    targets = next(TrainingStream(table, seed=5).batches(0, 1, COUNT)).targets
+    assert sorted(targets[:, 2].tolist()) == [-1] * 4 + [1] * 3
+    assert (targets[:, :2] >= 0).all()
+
+
+def test_jpegs_are_decoded_no_smaller_than_asked(tmp_path):
+    Image.fromarray(np.zeros((160, 240, 3), np.uint8)).save(tmp_path / "a.jpg")
+    table = Table((tmp_path / "a.jpg",), (frozenset("a"),), ("a",))
+    for least, expected in (
+        (None, (160, 240)), ((40, 60), (40, 60)), ((41, 60), (80, 120)), ((160, 1), (160, 240)),
+    ):  # fmt: skip
+        (source,) = next(TrainingStream(table, 5, "resize", least).batches(0, 1, 1)).sources
+        assert source.shape[1:] == expected
 
 
 def test_without_augmentation_images_are_whole(table):
-    for batch in TrainingStream(table, seed=5, augment=False).batches(0, 2, COUNT):
+    for batch in TrainingStream(table, 5, "resize").batches(0, 2, COUNT):
         for source in batch.sources:
             number = int(source[0, 0, 0])
             assert source.shape == (3, 20 + number, 30 - number)
@@ -118,7 +214,7 @@ def test_an_unreadable_image_is_replaced_and_reported(table, workers):
     for batch in batches:
         for source, target in zip(batch.sources, batch.targets, strict=True):
             number = int(source[0, 0, 0])
-            assert target.tolist() == [float(number >> bit & 1) for bit in range(3)]
+            assert target.tolist() == [number >> bit & 1 for bit in range(3)]
     assert same(batches[1:], list(stream.batches(1, 3, COUNT)))
 
 
@@ -130,3 +226,22 @@ def test_nothing_readable_is_a_data_error(table, workers):
         list(TrainingStream(table, seed=5).batches(0, 1, 2, workers))
     assert "Traceback" not in str(caught.value)
     assert "the file is empty" in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_reading_in_order(broken_table, batch_size, workers):
+    batches = list(read_in_order(broken_table.images, batch_size, workers))
+    assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
+    items = [item for batch in batches for item in batch]
+    assert len(items) == COUNT
+    for i, (item, path) in enumerate(zip(items, broken_table.images, strict=True)):
+        if i == 4:
+            assert "broken.jpg" in item
+            assert "empty" in item
+        else:
+            assert torch.equal(item, read_image(path))
+
+
+def test_reading_nothing():
+    assert list(read_in_order((), 3)) == []

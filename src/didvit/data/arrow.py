@@ -59,7 +59,7 @@ def _load(folder: Path) -> "Dataset":
     except ImportError as error:
         raise DataError(
             f"{folder}: reading a saved data set needs Hugging Face's datasets; "
-            "install it with: pip install 'didvit[hf]'"
+            "install it with: pip install '.[hf]' in a clone of didvit"
         ) from error
     try:
         return Dataset.load_from_disk(folder).with_format(None)

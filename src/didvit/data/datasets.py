@@ -146,6 +146,6 @@ def list_label_folders(path: Path, folders: Sequence[Path]) -> Listing:
         Entry(str(folder), image, frozenset([folder.name]))
         for folder in folders
         for image in sorted(folder.iterdir())
-        if image.suffix.lower() in IMAGE_SUFFIXES
+        if image.suffix.lower() in IMAGE_SUFFIXES and not image.name.startswith(".")
     ]
     return Listing(str(path), entries, folder=path, links_differ=True)

@@ -1,5 +1,6 @@
 """Images in a stream: of training, a pure function of (seed, step); of evaluation, in order."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -60,9 +61,9 @@ class TrainingStream(Dataset):
 
     def __getitem__(self, position: int) -> tuple[Tensor | None, Tensor, str, list[str]]:
         failures = []
-        for attempt in range(position, position + len(self.table)):
-            epoch, place = divmod(attempt, len(self.table))
-            index = int(self._order(epoch)[place])
+        epoch, place = divmod(position, len(self.table))
+        for attempt in range(len(self.table)):
+            index = int(self._order(epoch)[(place + attempt) % len(self.table)])
             name = str(self.table.images[index])
             try:
                 image = read_image(self.table.images[index], self.least_size)
@@ -111,10 +112,7 @@ class TrainingStream(Dataset):
             for step in range(start, stop)
             for i in range(share)
         ]
-        loader = DataLoader(
-            self, share // accumulate, sampler=positions, num_workers=workers, collate_fn=list
-        )
-        for items in loader:
+        for items in list_loader(self, share // accumulate, workers, positions):
             sources, targets, names, failures = zip(*items, strict=True)
             if any(source is None for source in sources):
                 reason = next(f[0] for s, f in zip(sources, failures, strict=True) if s is None)
@@ -151,4 +149,26 @@ def read_in_order(
         batch_size: Images of a batch; the last may have fewer.
         workers: Processes that read; 0 reads in this one.
     """
-    return iter(DataLoader(_Images(images), batch_size, num_workers=workers, collate_fn=list))
+    return iter(list_loader(_Images(images), batch_size, workers))
+
+
+def list_loader(
+    dataset: Dataset, batch_size: int, workers: int, indices: Sequence[int] | None = None
+) -> DataLoader:
+    """Items of a data set in lists, read by other processes if there are ``workers``.
+
+    A signal to end that the whole group of processes gets is left to the one that trains.
+    """
+    return DataLoader(
+        dataset,
+        batch_size,
+        sampler=indices,
+        num_workers=workers,
+        collate_fn=list,
+        worker_init_fn=_ignore_sigterm,
+        generator=torch.Generator(),  # else it draws from the one that layers draw from
+    )
+
+
+def _ignore_sigterm(worker: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Int, UInt8, UInt64
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from didvit.data.images import ImageError, StoredImage, read_image
+from didvit.data.stream import list_loader
 
 NEAR = 4
 """Bits in which the hashes of two near-duplicates differ at most. Of the 66 million pairs of 11,500
@@ -70,7 +71,7 @@ def fingerprints(
         images: Files, or images inside larger files.
         workers: Processes that read; 0 reads in this one.
     """
-    for batch in DataLoader(_Files(images), 16, num_workers=workers, collate_fn=list):
+    for batch in list_loader(_Files(images), 16, workers):
         yield from batch
 
 

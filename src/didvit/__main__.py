@@ -1,0 +1,5 @@
+"""``python -m didvit``, which torchrun can start too."""
+
+from didvit.cli import main
+
+main()

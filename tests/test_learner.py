@@ -1,0 +1,273 @@
+import dataclasses
+import functools
+import math
+
+import pytest
+import torch
+
+from didvit.checkpoint import load_checkpoint, save_checkpoint
+from didvit.config import ConfigError, LossConfig, build_model
+from didvit.learner import Learner, build_start, compile_backbone, seed_of
+from didvit.method import DiD, SemanticHead, ViTBackbone, resize_whole
+from didvit.processes import launch
+from runs import MODEL, equal, first_batch
+from test_losses import SLOW, slow_mean
+
+LABELS = ("blue", "green", "red")
+
+
+@pytest.fixture
+def model(randomized):
+    return randomized(build_model(MODEL, 3), seed=7)
+
+
+@pytest.fixture
+def batch(make_config):
+    """Sources and targets of the squares, some of them unknown."""
+    sources, targets = first_batch(make_config())
+    targets[0, 1] = targets[3, 2] = -1
+    return sources, targets
+
+
+def slow_loss(output, targets, config, weights=None):
+    loss, slow = config.loss, SLOW[config.loss.name]
+    total = loss.global_weight * slow_mean(slow, output.global_logits, targets, weights)
+    if output.view_logits.shape[1]:
+        total += loss.local_weight * slow_mean(slow, output.local_logits, targets, weights)
+    return total
+
+
+@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("top_n", [0, 1, 3])
+@pytest.mark.parametrize("weights", [None, (0.5, 1.0, 3.0)])
+def test_loss_is_that_of_both_branches(make_config, randomized, batch, name, top_n, weights):
+    config = make_config(
+        model=dataclasses.replace(MODEL, top_n=top_n),
+        loss=LossConfig(name, global_weight=0.7, local_weight=1.6),
+    )
+    model = randomized(build_model(config.model, 3), seed=7)
+    tensor = None if weights is None else torch.tensor(weights)
+    sources, targets = batch
+    loss = Learner(model, config, tensor)(sources, targets, 0)
+    with torch.no_grad():
+        output = model(resize_whole(sources, (32, 48)), sources)
+    assert loss.item() == pytest.approx(slow_loss(output, targets, config, weights), rel=1e-5)
+    assert loss.requires_grad
+
+
+def test_unknown_labels_teach_nothing(make_config, model, batch):
+    sources, targets = batch
+    learner = Learner(model, make_config())
+    logits = learner.model(resize_whole(sources, (32, 48)), sources).global_logits
+    logits.retain_grad()
+    learner.branch_loss(logits, targets).backward()
+    assert torch.equal(logits.grad == 0, targets == -1)
+
+
+def test_sizes_and_looks_change_at_their_steps(make_config, model, batch):
+    config = make_config(steps=6, small_steps=2, small_size=(16, 32), global_steps=4)
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda _, images: seen.append(images[0].shape[-2:]))
+    look = model.backbone.forward_with_attention
+
+    def looking(images):
+        seen.append(images.shape[-2:])
+        return look(images)
+
+    model.backbone.forward_with_attention = looking
+    learner, sizes = Learner(model, config), []
+    for step in range(6):
+        learner(*batch, step)
+        sizes.append([tuple(size) for size in seen])
+        seen.clear()
+    small, full = (16, 32), (32, 48)
+    assert sizes == [[small], [small], [full], [full], [full, full], [full, full]]
+
+
+def test_random_strategies_repeat_and_follow_seed_step_and_part(make_config, randomized, batch):
+    config = make_config(model=dataclasses.replace(MODEL, localization="random"))
+    model = randomized(build_model(config.model, 3))
+
+    def loss(seed, *place):
+        torch.rand(3)
+        return Learner(model, dataclasses.replace(config, seed=seed))(*batch, *place).item()
+
+    assert loss(0, 0) == loss(0, 0) == loss(0, 0, 0)
+    assert len({loss(0, 0), loss(0, 1), loss(1, 0), loss(1, 1), loss(0, 0, 1)}) == 5
+
+
+def test_seeds_differ_in_what_torch_looks_at():
+    seeds = [seed_of(*numbers) for numbers in ((0, 0), (0, 1), (1, 0), (2**31 - 1, 0), (0, 0, 1))]
+    assert len({seed % 2**32 for seed in seeds}) == 5
+    assert seed_of(3, 4) == seed_of(3, 4)
+
+
+@pytest.mark.parametrize("localization", ["largest_component", "mcar"])
+def test_maps_that_are_not_finite_give_nan(make_config, batch, localization):
+    config = make_config(model=dataclasses.replace(MODEL, localization=localization))
+    model = build_model(config.model, 3)
+    with torch.no_grad():
+        model.head.projection.bias[1] = math.nan
+    assert math.isnan(Learner(model, config)(*batch, 0).item())
+
+
+# Precision
+
+
+@pytest.mark.parametrize("reconstraint", ["hadamard", "sum", "none"])
+def test_bf16_is_near_fp32(make_config, randomized, batch, reconstraint, monkeypatch):
+    config = make_config(model=dataclasses.replace(MODEL, reconstraint=reconstraint))
+    learner = Learner(randomized(build_model(config.model, 3), seed=7), config)
+    exact = learner(*batch, 0).item()
+    maps, look = [], learner.model.look
+    monkeypatch.setattr(learner.model, "look", lambda images: maps.append(look(images)) or maps[-1])
+    fabric = launch(dataclasses.replace(config, precision="bf16-mixed"))
+    loss = fabric.setup(learner)(*batch, 0)
+    assert maps[0].global_logits.dtype == torch.bfloat16
+    assert maps[0].spatial_map.dtype == torch.float32
+    assert loss.dtype == torch.float32
+    assert loss.item() != exact
+    assert loss.item() == pytest.approx(exact, rel=0.05)
+
+
+def test_rollout_in_bf16_is_that_of_the_same_attention_in_fp32(make_config, model, batch):
+    """The product of all blocks' attention would lose its digits."""
+    images = resize_whole(batch[0], (32, 48))
+    with torch.autocast("cpu", torch.bfloat16):
+        _, attentions = model.backbone.forward_with_attention(images)
+        spatial_map = model.look(images).spatial_map
+    assert all(attention.dtype == torch.float32 for attention in attentions)
+    row = torch.zeros(len(images), attentions[0].shape[-1], dtype=torch.float64)
+    row[:, 0] = 1
+    for attention in reversed(attentions):
+        matrix = attention.double() + torch.eye(attention.shape[-1]).double()
+        row = (row[:, None] @ (matrix / matrix.sum(-2, keepdim=True)))[:, 0]
+    expected = row[:, 1:].unflatten(-1, spatial_map.shape[-2:])
+    torch.testing.assert_close(spatial_map.double(), expected, atol=1e-6, rtol=1e-4)
+
+
+# Memory and speed
+
+
+@pytest.mark.parametrize("top_n", [0, 1])
+def test_recomputed_activations_give_the_same_gradients(make_config, batch, randomized, top_n):
+    config = make_config(model=dataclasses.replace(MODEL, top_n=top_n))
+    model = randomized(build_model(config.model, 3)).train()
+    learner = Learner(model, config)
+
+    def gradients():
+        runs = []
+        hook = model.backbone.vit.blocks[0].norm1.register_forward_hook(lambda *_: runs.append(1))
+        model.zero_grad()
+        learner(*batch, 0).backward()
+        hook.remove()
+        return {name: p.grad.clone() for name, p in model.named_parameters()}, len(runs)
+
+    kept, once = gradients()
+    model.backbone.recompute_activations = True
+    recomputed, twice = gradients()
+    assert equal(kept, recomputed)
+    assert twice == 2 * once
+
+
+def test_compiled_backbone_gives_the_same(
+    make_config, make_vit, batch, unchecked_types, monkeypatch
+):
+    """The graphs alone: turning them into machine code takes minutes."""
+    traced = []
+
+    def backend(graph, inputs):
+        traced.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    config, backbone = make_config(), ViTBackbone(make_vit())
+    model = DiD(backbone, SemanticHead(backbone.embed_dim, 3), top_n=1).train()
+    names = list(model.state_dict())
+
+    def results():
+        model.zero_grad()
+        loss = Learner(model, config)(*batch, 0)
+        loss.backward()
+        return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters()}
+
+    loss, gradients = results()
+    compile_backbone(model)
+    compiled_loss, compiled_gradients = results()
+    assert len(traced) == 2  # the look, and the look again
+    assert compiled_loss == pytest.approx(loss, rel=1e-5)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(compiled_gradients[name], gradient, atol=1e-5, rtol=1e-4)
+    assert list(model.state_dict()) == names
+
+
+# What a run begins with
+
+
+@pytest.fixture
+def trained(tmp_path, model):
+    save_checkpoint(tmp_path / "trained", model, LABELS, MODEL)
+    return str(tmp_path / "trained")
+
+
+def head_of(model):
+    return model.head.state_dict()
+
+
+def test_start_without_a_model_is_that_of_the_weights(make_config):
+    torch.manual_seed(0)
+    one = build_start(make_config(), LABELS)
+    torch.manual_seed(0)
+    assert equal(one.state_dict(), build_model(MODEL, 3).state_dict())
+
+
+def test_start_from_a_model_of_the_same_labels(make_config, trained, model):
+    start = build_start(make_config(start_from=trained), LABELS)
+    assert equal(start.state_dict(), model.state_dict())
+
+
+@pytest.mark.parametrize("labels", [("a", "b", "c"), ("blue", "red", "green"), ("blue", "green")])
+def test_start_from_a_model_of_other_labels(make_config, trained, model, labels):
+    config = make_config(start_from=trained)
+    torch.manual_seed(0)
+    start = build_start(config, labels)
+    assert equal(start.backbone.state_dict(), model.backbone.state_dict())
+    torch.manual_seed(0)
+    assert equal(head_of(start), head_of(build_model(MODEL, len(labels))))
+
+
+@pytest.mark.parametrize("size", [(64, 48), (16, 32)])
+def test_start_from_a_model_of_another_size(make_config, trained, model, size):
+    settings = dataclasses.replace(MODEL, image_size=size, top_n=2, fusion="max")
+    start = build_start(make_config(model=settings, start_from=trained), LABELS)
+    assert (start.top_n, start.backbone.grid_size(size)) == (2, (size[0] // 16, size[1] // 16))
+    own, theirs = start.state_dict(), model.state_dict()
+    position = "backbone.vit.pos_embed"
+    assert own[position].shape[1] == 1 + size[0] * size[1] // 256
+    for name in own.keys() - {position}:
+        assert torch.equal(own[name], theirs[name]), name
+    # At its own size the trained model resamples as it goes; so the two agree there.
+    images = torch.rand(2, 3, *size)
+    with torch.no_grad():
+        expected = model.with_top_n(0)(images).logits
+        torch.testing.assert_close(start.eval().with_top_n(0)(images).logits, expected)
+
+
+def test_start_from_another_backbone(make_config, trained):
+    settings = dataclasses.replace(MODEL, backbone="test_vit2")
+    config = make_config(model=settings, start_from=trained)
+    with pytest.raises(ConfigError, match="has the backbone test_vit; expected test_vit2"):
+        build_start(config, LABELS)
+
+
+def test_start_needs_no_weights_of_the_backbone(make_config, trained):
+    settings = dataclasses.replace(MODEL, weights="missing.safetensors")
+    assert build_start(make_config(model=settings, start_from=trained), LABELS).top_n == 1
+
+
+def test_start_leaves_the_trained_model_as_it_is(make_config, trained):
+    before = load_checkpoint(trained).model.state_dict()
+    start = build_start(make_config(start_from=trained), LABELS)
+    for parameter in start.parameters():
+        torch.nn.init.zeros_(parameter)
+    assert equal(load_checkpoint(trained).model.state_dict(), before)
