@@ -83,7 +83,6 @@ def frozen_parts(model: DiD) -> set[str]:
         (EVERYTHING | {"freeze_blocks": 3}, {"cls_token", "pos_embed", "patch_embed", *"012"}),
         (EVERYTHING | {"freeze_blocks": 6}, {"cls_token", "pos_embed", "patch_embed", *"012345"}),
     ],
-    ids=str,
 )
 def test_what_is_frozen(make_config, build, settings, expected):
     model = build()

@@ -148,7 +148,8 @@ class TrainConfig:
     """Peak of the schedule: linear warm-up, then cosine to 0. Unset: 0.05 for sgd; for adamw 0.01
     where the backbone is frozen, else 0.0003."""
     layer_decay: float = 1.0
-    """Each block of the backbone learns at this times the rate of the block above it."""
+    """Each block of the backbone learns at this times the rate of the block above it; the last
+    block at the head's."""
     momentum: float | None = None
     """Of sgd alone. Unset: 0.9."""
     weight_decay: float = 1e-5
@@ -218,6 +219,7 @@ class TrainConfig:
         if self.loss.global_weight == 0:
             _expect(self.model.top_n > 0, self.loss, "global_weight", "> 0, as there is no other")
             _expect(self.global_steps == 0, self.loss, "global_weight", "> 0 in the global steps")
+        _expect(len(self.small_size) == 2, self, "small_size", "a height and a width in pixels")
         _expect(min(self.small_size) > 0, self, "small_size", "a height and a width in pixels")
         _expect(self.learning_rate is None or self.learning_rate > 0, self, "learning_rate", "> 0")
         _expect(0 < self.layer_decay <= 1, self, "layer_decay", "a number in (0, 1]")

@@ -130,7 +130,7 @@ class TrainingConsole(TrainingObserver):
 def step_costs(config: TrainConfig, num_validation: int) -> list[tuple[float, float]]:
     """What each step costs, and the evaluation after it, in forward passes at full size.
 
-    A backward pass counts as two forward passes.
+    A backward pass counts as two forward passes; a frozen backbone has none.
     """
     height, width = config.model.image_size
     small_area = config.small_size[0] * config.small_size[1] / (height * width)
@@ -139,7 +139,8 @@ def step_costs(config: TrainConfig, num_validation: int) -> list[tuple[float, fl
         looks = 1 if step < config.global_steps else 1 + config.model.top_n
         area = small_area if step < config.small_steps else 1.0
         due = (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps
-        learning = 3 * config.batch_size * looks * area
+        passes = 1 if config.freeze_backbone else 3
+        learning = passes * config.batch_size * looks * area
         scored = 1 + config.model.top_n if looks_again(config, step + 1) else 1
         costs.append((learning, float(num_validation * scored) if due else 0.0))
     return costs

@@ -41,7 +41,8 @@ def model_card(folder: Path, config: TrainConfig, table: Table, validation: Tabl
     ]
     height, width = model.image_size
     begun = f"the model {config.start_from}" if config.start_from else f"{model.weights} weights"
-    learned = "the head alone" if config.freeze_backbone else "backbone and head"
+    blocks = f" above its first {config.freeze_blocks} blocks" if config.freeze_blocks else ""
+    learned = "the head alone" if config.freeze_backbone else f"backbone{blocks} and head"
     chosen = "which chose this step" if config.choose == "best" else "on which nothing was chosen"
     return "\n".join(
         [

@@ -47,8 +47,8 @@ def build_optimizer(model: DiD, config: TrainConfig) -> Optimizer:
 def parameter_groups(model: DiD, config: TrainConfig) -> list[dict[str, Any]]:
     """What is not frozen, by layer, with the part of the learning rate that each layer gets.
 
-    The head's and the final norm's part is 1, the last block's ``layer_decay``, the one's before it
-    ``layer_decay²``, down to the patch embedding. AdamW does not decay biases, norms and tokens;
+    The head's, the final norm's and the last block's part is 1, that of the block before is
+    ``layer_decay``, of the one before that ``layer_decay²``, down to the patch embedding. AdamW does not decay biases, norms and tokens;
     SGD, as the paper has it, decays all.
     """
     vit, weight_decay = model.backbone.vit, config.weight_decay

@@ -22,7 +22,7 @@ class RunFolder:
 
     - ``config.json``, ``model.safetensors``, ``metrics.json``, ``README.md``: the chosen model, its
       validation metrics and its model card;
-    - ``last/``: the same of the last evaluation;
+    - ``last/``: model and metrics of the last evaluation;
     - ``train.json``: every setting, and the versions it ran with;
     - ``history.csv`` (evaluations), ``steps.csv`` (losses), ``curves.png``, ``tensorboard/``;
     - ``checkpoints/``: what resuming needs.

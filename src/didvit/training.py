@@ -246,6 +246,8 @@ class Trainer:
         names = ", ".join(images[:8])
         more = f" and {len(images) - 8} more" if len(images) > 8 else ""
         step, precision = self.progress.step + 1, self.config.precision
+        if math.isfinite(value.item()):
+            raise TrainingError(f"the {what} is not finite at step {step} in another process")
         other = "" if precision == "fp32" else f", take precision fp32 (now {precision})"
         raise TrainingError(
             f"the {what} is {value.item()} at step {step}: lower learning_rate (its peak is "
