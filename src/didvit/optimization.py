@@ -48,8 +48,8 @@ def parameter_groups(model: DiD, config: TrainConfig) -> list[dict[str, Any]]:
     """What is not frozen, by layer, with the part of the learning rate that each layer gets.
 
     The head's, the final norm's and the last block's part is 1, that of the block before is
-    ``layer_decay``, of the one before that ``layer_decay²``, down to the patch embedding. AdamW does not decay biases, norms and tokens;
-    SGD, as the paper has it, decays all.
+    ``layer_decay``, of the one before that ``layer_decay²``, down to the patch embedding. AdamW
+    does not decay biases, norms and tokens; SGD, as the paper has it, decays all.
     """
     vit, weight_decay = model.backbone.vit, config.weight_decay
     head = [parameter for parameter in model.head.parameters() if parameter.requires_grad]

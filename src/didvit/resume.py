@@ -38,7 +38,9 @@ def save_state(folder: Path, step: int, state: dict[str, Any]) -> None:
         with whole_file(folder / f"{step:08d}.pt") as path:
             torch.save(state, path)
     except RuntimeError as error:  # torch's word for a write that failed
-        raise OSError(f"the training state cannot be written to {folder}; is the disk full? ({error})") from error
+        raise OSError(
+            f"the training state cannot be written to {folder}; is the disk full? ({error})"
+        ) from error
     states = _states(folder)
     # A newer one is damaged, or the run would have gone on from it.
     newer = [path for path in states if path.name > f"{step:08d}.pt"]
