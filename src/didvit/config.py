@@ -187,7 +187,7 @@ class TrainConfig:
     activation_checkpointing: bool = False
     """Compute activations twice in place of keeping them: less memory, more time."""
     compile: bool = False
-    """Compile the network with torch.compile: minutes at the start, faster steps on a GPU."""
+    """Compile the network with torch.compile, which takes up to minutes at the start."""
     deterministic: bool = False
     """Use deterministic algorithms only, and stop where there is none (a CPU needs no such
     setting)."""

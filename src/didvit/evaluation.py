@@ -90,14 +90,14 @@ class Report:
         """As ``didvit evaluate --json`` writes it."""
         fusions = {
             name: {
-                **asdict(report),
-                "mAP": _or_none(report.mAP),
-                "mAP_11_point": _or_none(report.mAP_11_point),
-                "mAP_interval": list(report.mAP_interval) if report.mAP_interval else None,
-                "all": report.all._asdict(),
-                "top3": report.top3._asdict(),
+                **asdict(fusion),
+                "mAP": _or_none(fusion.mAP),
+                "mAP_11_point": _or_none(fusion.mAP_11_point),
+                "mAP_interval": list(fusion.mAP_interval) if fusion.mAP_interval else None,
+                "all": fusion.all._asdict(),
+                "top3": fusion.top3._asdict(),
             }
-            for name, report in self.fusions.items()
+            for name, fusion in self.fusions.items()
         }
         return {
             "num_images": self.num_images,

@@ -38,8 +38,8 @@ class RunFolder:
         """Refuse a folder that another run would be lost in.
 
         Raises:
-            ConfigError: It is a file, or holds a run and ``resume`` is not set, or holds something
-                else and ``resume`` is.
+            ConfigError: It is a file, or holds a model or a checkpoint and ``resume`` is not set,
+                or holds a model without a ``train.json`` and ``resume`` is.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"output {self.path} is a file; expected a folder")

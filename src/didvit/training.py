@@ -80,11 +80,12 @@ def train(config: TrainConfig, observer: TrainingObserver | None = None) -> Path
     run.check(config.resume)
     check_processes(config)
     table, validation = read_data(config)
+    digests = data_digests(table, validation)
     if config.resume:
-        check_same_run(run.settings, to_json(config), data_digests(table, validation))
+        check_same_run(run.settings, to_json(config), digests)
     trainer = Trainer(config, table, validation, run, observer or TrainingObserver())
     with stopping_at_sigterm() as stop:
-        trainer.run(stop)
+        trainer.run(stop, digests)
     return config.output
 
 
@@ -151,13 +152,17 @@ class Trainer:
             self.average.to(self.fabric.device)
         self.progress = Progress()
 
-    def run(self, stop: threading.Event) -> None:
-        """From the saved state, or the start, to the last step."""
+    def run(self, stop: threading.Event, digests: dict[str, str]) -> None:
+        """From the saved state, or the start, to the last step.
+
+        Args:
+            stop: Set when the run is to save its state and end.
+            digests: `data_digests` of the tables, for the records.
+        """
         config, progress = self.config, self.progress
         if config.resume:
             self._load()
         if self.fabric.is_global_zero:
-            digests = data_digests(self.table, self.validation)
             self.folder.start(config, progress.step, digests)
         self.observer.start(
             len(self.table), len(self.table.labels), len(self.validation), progress.step
