@@ -1,5 +1,7 @@
 """Tiny random transformers, shared by the tests."""
 
+import os
+
 import hypothesis
 import jaxtyping
 import pytest
@@ -10,6 +12,10 @@ from torch import nn
 # A slow machine is no failure.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+# There is a test process per core. More threads than cores wait for one another most of the time.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the commands that tests start
 
 
 def randomize(module: nn.Module, seed: int = 0) -> nn.Module:

@@ -69,3 +69,11 @@ def test_permissions_follow_the_umask(tmp_path, umask, mode):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file.txt").stat().st_mode) == mode
+
+
+def test_who_may_read_it_is_for_the_system_to_say_and_not_for_the_writer(tmp_path):
+    plain, whole = tmp_path / "plain", tmp_path / "whole"
+    plain.touch()
+    with whole_file(whole) as temporary:
+        temporary.touch(0o600)
+    assert stat.S_IMODE(whole.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
