@@ -1,9 +1,10 @@
 """Training steps against a bare loop of the same passes, and how fast images are read.
 
-    python benchmarks/training.py --data coco18 --output benchmarks/results/training.json
+    python benchmarks/training.py --data coco18 --output benchmarks/results/training-112.json
 
 The bare loop has the same batches in memory, and does nothing but the forward and backward pass and
-the optimizer's step. Blocks of both alternate in one process, on one model each.
+the optimizer's step. Steps of both alternate in one process, on one model each; the ratio is the
+median of those of neighbors, as the machine's speed changes from minute to minute.
 """
 
 import argparse
@@ -24,42 +25,32 @@ from didvit.run_folder import versions
 from didvit.training import TrainingObserver, least_source_size, read_data, train
 
 
-class Times(TrainingObserver):
-    """When each step ended."""
+class BareLoop(TrainingObserver):
+    """After every step of the engine, the same step of a bare loop, on a model of its own."""
 
-    def __init__(self):
-        self.ends = []
+    def __init__(self, config: TrainConfig):
+        table, _ = read_data(config)
+        stream = TrainingStream(
+            table, config.seed, config.train_transform, least_source_size(config)
+        )
+        self.batches = list(stream.batches(0, config.steps, config.batch_size, workers=2))
+        torch.manual_seed(config.seed)
+        model = build_start(config, table).train()
+        self.learner, self.optimizer = Learner(model, config), build_optimizer(model, config)
+        self.engine_seconds, self.bare_seconds = [], []
 
     def start(self, *arguments) -> None:
-        self.ends.append(time.perf_counter())
+        self.since = time.perf_counter()
 
-    def step(self, *arguments) -> None:
-        self.ends.append(time.perf_counter())
-
-
-def seconds_of_engine(config: TrainConfig, skipped: int) -> list[float]:
-    """Seconds of every step of a run, but the first, in which everything warms up."""
-    times = Times()
-    train(config, times)
-    return [b - a for a, b in zip(times.ends, times.ends[1:], strict=False)][skipped:]
-
-
-def seconds_of_bare_loop(config: TrainConfig, skipped: int) -> list[float]:
-    """The same steps on batches that are in memory."""
-    table, _ = read_data(config)
-    stream = TrainingStream(table, config.seed, config.train_transform, least_source_size(config))
-    batches = list(stream.batches(0, config.steps, config.batch_size, workers=2))
-    torch.manual_seed(config.seed)
-    model = build_start(config, table.labels).train()
-    learner, optimizer = Learner(model, config), build_optimizer(model, config)
-    seconds = []
-    for step, batch in enumerate(batches):
+    def step(self, step: int, *arguments) -> None:
         start = time.perf_counter()
-        learner(batch.sources, batch.targets, step).backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        seconds.append(time.perf_counter() - start)
-    return seconds[skipped:]
+        self.engine_seconds.append(start - self.since)
+        batch = self.batches[step - 1]
+        self.learner(batch.sources, batch.targets, step - 1).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.since = time.perf_counter()
+        self.bare_seconds.append(self.since - start)
 
 
 def images_per_second(config: TrainConfig, workers: int, images: int = 1024) -> float:
@@ -80,41 +71,43 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of coco18")
     parser.add_argument("--size", type=int, default=112, help="side of the input, in pixels")
     parser.add_argument("--top-n", type=int, default=0, help="regions looked at again")
-    parser.add_argument("--steps", type=int, default=9, help="steps of a block")
-    parser.add_argument("--repeats", type=int, default=3, help="blocks of each kind")
+    parser.add_argument("--ema", type=float, default=0.0, help="decay of the engine's average")
+    parser.add_argument("--clip-norm", type=float, help="of the engine's gradients")
+    parser.add_argument("--steps", type=int, default=30, help="steps of each")
     parser.add_argument("--output", type=Path, help="file for the figures")
     arguments = parser.parse_args()
     keep_freed_memory()  # for both
-    skipped, engine, bare = 2, [], []
+    skipped = 2  # in which everything warms up
     with tempfile.TemporaryDirectory() as folder:
         # Validation on one image, after the last step, costs next to nothing.
         row = next(line for line in (arguments.data / "val.csv").read_text().splitlines()[1:])
         image, labels = row.split(",")
         val = Path(folder) / "val.csv"
         val.write_text(f"image,labels\n{(arguments.data / image).resolve()},{labels}\n")
-        for repeat in range(arguments.repeats):
-            config = TrainConfig(
-                DataConfig((str(arguments.data / "train.csv"),), str(val), workers=2),
-                Path(folder) / f"run{repeat}",
-                ModelConfig(image_size=(arguments.size,) * 2, top_n=arguments.top_n),
-                steps=arguments.steps,
-                freeze_backbone=False,
-                evaluate_every=arguments.steps,
-                save_every=arguments.steps,
-                clip_norm=1.0,
-                ema=0.99,
-                device="cpu",
-            )
-            engine += seconds_of_engine(config, skipped)
-            bare += seconds_of_bare_loop(config, skipped)
-        per_step = statistics.median(engine)
+        config = TrainConfig(
+            DataConfig((str(arguments.data / "train.csv"),), str(val), workers=1),
+            Path(folder) / "run",
+            ModelConfig(image_size=(arguments.size,) * 2, top_n=arguments.top_n),
+            steps=arguments.steps,
+            freeze_backbone=False,
+            evaluate_every=arguments.steps,
+            save_every=arguments.steps,
+            clip_norm=arguments.clip_norm,
+            ema=arguments.ema,
+            device="cpu",
+        )
+        bare_loop = BareLoop(config)
+        train(config, bare_loop)
+        engine, bare = bare_loop.engine_seconds[skipped:], bare_loop.bare_seconds[skipped:]
+        ratios = sorted(e / b for e, b in zip(engine, bare, strict=True))
         result = {
-            "settings": {name: str(value) for name, value in vars(arguments).items()},
+            "settings": {**vars(arguments), "data": arguments.data.name, "output": None},
             "versions": versions(),
             "engine_seconds": engine,
             "bare_seconds": bare,
-            "ratio": per_step / statistics.median(bare),
-            "engine_images_per_second": config.batch_size / per_step,
+            "ratio": statistics.median(ratios),
+            "ratio_quartiles": statistics.quantiles(ratios, n=4)[::2],
+            "engine_images_per_second": config.batch_size / statistics.median(engine),
             "loader_images_per_second": {
                 workers: images_per_second(config, workers) for workers in (0, 1, 2)
             },

@@ -98,10 +98,18 @@ def reconstrain(spatial_map, maps, reconstraint):
     categories, height, width = maps.shape
     result = np.zeros(maps.shape)
     for c in range(categories):
+        low, high = maps[c].min(), maps[c].max()
         for y in range(height):
             for x in range(width):
                 v, a = spatial_map[y, x], maps[c, y, x]
-                result[c, y, x] = {"hadamard": v * a, "sum": v + a, "none": a}[reconstraint]
+                result[c, y, x] = {
+                    "hadamard": v * a,
+                    "sum": v + a,
+                    "none": a,
+                    "shifted": v * (a - low),
+                    "sigmoid": v / (1 + np.exp(-a)),
+                    "scaled_sum": v / spatial_map.max() + ((a - low) / (high - low or 1)),
+                }[reconstraint]
     return result
 
 

@@ -20,8 +20,10 @@ from didvit.config import (
     to_json,
 )
 from didvit.data.transforms import TRAIN_TRANSFORMS
+from didvit.heads import HEADS, KNOWING_HEADS
+from didvit.hypotheses import LOCALIZERS
 from didvit.losses import LOSSES
-from didvit.method import FUSIONS, LOCALIZERS, NORMALIZATIONS, RECONSTRAINTS, SELECTORS
+from didvit.method import FUSIONS, NORMALIZATIONS, RECONSTRAINTS, SELECTORS
 from didvit.processes import FABRIC_PRECISIONS
 from didvit.weights import WeightsError
 
@@ -32,6 +34,7 @@ CHOICES = {
     "localization": LOCALIZERS,
     "fusion": FUSIONS,
     "crop_from": ("raw", "input"),
+    "head": HEADS | KNOWING_HEADS,
 }
 TINY = ModelConfig(backbone="test_vit", weights="random", image_size=(32, 48), top_n=2)
 DATA = DataConfig(train=("a.csv",), val="b.csv")
@@ -76,6 +79,12 @@ class TestModelConfig:
             ("image_size", ()),
             ("image_size", (224,)),
             ("image_size", (3, 224, 224)),
+            ("view_size", (0, 112)),
+            ("view_size", (112,)),
+            ("box_padding", -0.1),
+            ("csra_heads", 2),  # of another head
+            ("csra_weight", 0.1),
+            ("label_embeddings", "random"),
         ],
     )
     def test_impossible_values_are_refused(self, name, value):
@@ -83,6 +92,11 @@ class TestModelConfig:
             ModelConfig(**{name: value})
         assert str(value) in str(caught.value)
         assert "expected" in str(caught.value)
+
+    @pytest.mark.parametrize(("name", "value"), [("csra_heads", 3), ("csra_weight", -0.1)])
+    def test_impossible_values_of_csra_are_refused(self, name, value):
+        with pytest.raises(ConfigError, match=f"{name} is {value}"):
+            ModelConfig(head="csra", **{name: value})
 
     @pytest.mark.parametrize(("name", "value"), [("top_n", 0), ("box_threshold", 0.01)])
     def test_extreme_values_are_accepted(self, name, value):
@@ -333,6 +347,12 @@ class TestBuildModel:
     def test_sides_that_are_not_whole_patches_of_the_embedded_backbone(self, image_size):
         with pytest.raises(WeightsError, match=r"image_size.*14x14"):
             build_model(ModelConfig(image_size=image_size), 5)
+
+    @pytest.mark.parametrize("view_size", [(33, 48), (8, 8)])
+    def test_views_that_are_not_whole_patches(self, view_size):
+        config = dataclasses.replace(TINY, view_size=view_size)
+        with pytest.raises(ConfigError, match=r"view_size.*16x16"):
+            build_model(config, 5)
 
     def test_without_pretrained_weights_none_are_looked_for(self):
         config = dataclasses.replace(TINY, weights="none.safetensors")

@@ -7,6 +7,7 @@ import torch
 
 from didvit.checkpoint import load_checkpoint, save_checkpoint
 from didvit.config import ConfigError, LossConfig, build_model
+from didvit.data.table import Table
 from didvit.learner import Learner, build_start, compile_backbone, seed_of
 from didvit.method import DiD, SemanticHead, ViTBackbone, resize_whole
 from didvit.processes import launch
@@ -14,6 +15,7 @@ from runs import MODEL, equal, first_batch
 from test_losses import SLOW, slow_mean
 
 LABELS = ("blue", "green", "red")
+COLORS = Table((), (), LABELS)
 
 
 @pytest.fixture
@@ -216,13 +218,13 @@ def head_of(model):
 
 def test_start_without_a_model_is_that_of_the_weights(make_config):
     torch.manual_seed(0)
-    one = build_start(make_config(), LABELS)
+    one = build_start(make_config(), COLORS)
     torch.manual_seed(0)
     assert equal(one.state_dict(), build_model(MODEL, 3).state_dict())
 
 
 def test_start_from_a_model_of_the_same_labels(make_config, trained, model):
-    start = build_start(make_config(start_from=trained), LABELS)
+    start = build_start(make_config(start_from=trained), COLORS)
     assert equal(start.state_dict(), model.state_dict())
 
 
@@ -230,7 +232,7 @@ def test_start_from_a_model_of_the_same_labels(make_config, trained, model):
 def test_start_from_a_model_of_other_labels(make_config, trained, model, labels):
     config = make_config(start_from=trained)
     torch.manual_seed(0)
-    start = build_start(config, labels)
+    start = build_start(config, Table((), (), labels))
     assert equal(start.backbone.state_dict(), model.backbone.state_dict())
     torch.manual_seed(0)
     assert equal(head_of(start), head_of(build_model(MODEL, len(labels))))
@@ -239,7 +241,7 @@ def test_start_from_a_model_of_other_labels(make_config, trained, model, labels)
 @pytest.mark.parametrize("size", [(64, 48), (16, 32)])
 def test_start_from_a_model_of_another_size(make_config, trained, model, size):
     settings = dataclasses.replace(MODEL, image_size=size, top_n=2, fusion="max")
-    start = build_start(make_config(model=settings, start_from=trained), LABELS)
+    start = build_start(make_config(model=settings, start_from=trained), COLORS)
     assert (start.top_n, start.backbone.grid_size(size)) == (2, (size[0] // 16, size[1] // 16))
     own, theirs = start.state_dict(), model.state_dict()
     position = "backbone.vit.pos_embed"
@@ -257,17 +259,17 @@ def test_start_from_another_backbone(make_config, trained):
     settings = dataclasses.replace(MODEL, backbone="test_vit2")
     config = make_config(model=settings, start_from=trained)
     with pytest.raises(ConfigError, match="has the backbone test_vit; expected test_vit2"):
-        build_start(config, LABELS)
+        build_start(config, COLORS)
 
 
 def test_start_needs_no_weights_of_the_backbone(make_config, trained):
     settings = dataclasses.replace(MODEL, weights="missing.safetensors")
-    assert build_start(make_config(model=settings, start_from=trained), LABELS).top_n == 1
+    assert build_start(make_config(model=settings, start_from=trained), COLORS).top_n == 1
 
 
 def test_start_leaves_the_trained_model_as_it_is(make_config, trained):
     before = load_checkpoint(trained).model.state_dict()
-    start = build_start(make_config(start_from=trained), LABELS)
+    start = build_start(make_config(start_from=trained), COLORS)
     for parameter in start.parameters():
         torch.nn.init.zeros_(parameter)
     assert equal(load_checkpoint(trained).model.state_dict(), before)

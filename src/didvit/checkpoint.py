@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 import safetensors
 import safetensors.torch
+import torch
+from torch import Tensor
 
 from didvit.config import ConfigError, ModelConfig, build_model, model_config_from_json, to_json
 from didvit.files import whole_file, write_json
+from didvit.heads import LabelKnowledge
 from didvit.method import DiD
 from didvit.packing import pack, unpack
 
@@ -99,7 +102,8 @@ def load_checkpoint(model: str | Path) -> Checkpoint:
     if len(set(labels)) != len(labels):
         raise CheckpointError(f"{config_path} cannot be used: a label stands in it twice")
     try:
-        built = build_model(config, len(labels), pretrained=False)
+        knowledge = _room_for_knowledge(len(labels), state)
+        built = build_model(config, len(labels), pretrained=False, knowledge=knowledge)
     except ValueError as error:
         raise CheckpointError(f"{config_path} cannot be used: {error}") from error
     try:
@@ -107,6 +111,12 @@ def load_checkpoint(model: str | Path) -> Checkpoint:
     except RuntimeError as error:
         raise CheckpointError(f"{weights_path} does not fit {config_path}: {error}") from error
     return Checkpoint(built.eval(), labels, config)
+
+
+def _room_for_knowledge(num_labels: int, state: dict[str, Tensor]) -> LabelKnowledge:
+    """Zeros, whose places the weights of a head that knows its labels take."""
+    vectors = state.get("head.label_embeddings", torch.zeros(num_labels, 0))
+    return LabelKnowledge(torch.zeros(num_labels, num_labels), torch.zeros_like(vectors))
 
 
 def _find(model: str | Path) -> Path:

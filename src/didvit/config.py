@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from didvit.heads import LabelKnowledge
     from didvit.method import DiD
+
+MS_CMA_LEVELS = 3
+"""Blocks of the backbone that the ms_cma head looks at."""
+
+_ADDED = {"head", "csra_heads", "csra_weight", "label_embeddings", "box_padding", "view_size"}
+"""Settings that the first models do not have in their files: they did what the defaults do."""
 
 
 class ConfigError(ValueError):
@@ -45,6 +54,25 @@ class ModelConfig:
     file. Pixels are normalized as timm does for the backbone's tag."""
     image_size: tuple[int, int] = (224, 224)
     """Height and width of the network's input, in pixels; whole multiples of the patch."""
+    head: Literal[
+        "baseline",
+        "csra",
+        "ml_gcn",
+        "ssgrl",
+        "add_gcn",
+        "ms_cma",
+        "query2label",
+        "ml_decoder",
+    ] = "baseline"
+    """What makes maps and logits of patch tokens: the paper's 1x1 convolution, or that of a system
+    it is compared with (see the documentation)."""
+    csra_heads: int | None = None
+    """Of the csra head: its residual attentions, 1, 2, 4, 6 or 8. Unset: 1."""
+    csra_weight: float | None = None
+    """Of the csra head: the weight of its attention (its λ). Unset: 0.1."""
+    label_embeddings: str | None = None
+    """Of the ml_gcn, ssgrl and ms_cma heads: 'sentence' (a sentence model; needs didvit[labels]),
+    'random', or a text file of word vectors in GloVe's format. Unset: 'sentence'."""
     top_n: int = 4
     """Categories looked at again (K); 0 is the single-view baseline."""
     box_threshold: float = 0.6
@@ -53,10 +81,18 @@ class ModelConfig:
     """Which categories are looked at again, by their global logits."""
     normalization: Literal["column", "row"] = "column"
     """Of the attention matrices in the rollout: the paper's text, or its authors' code."""
-    reconstraint: Literal["hadamard", "sum", "none"] = "hadamard"
-    """How the spatial map acts on the semantic maps."""
-    localization: Literal["largest_component", "mcar", "random"] = "largest_component"
-    """How an instance map becomes a box."""
+    reconstraint: Literal["hadamard", "sum", "none", "shifted", "sigmoid", "scaled_sum"] = (
+        "hadamard"
+    )
+    """How the spatial map acts on the semantic maps: the paper's three, or ours, in which maps that
+    are negative throughout keep their peaks."""
+    localization: Literal["largest_component", "mcar", "random", "hypotheses"] = "largest_component"
+    """How an instance map becomes a box; 'hypotheses' (HCP's) takes boxes of all maps together."""
+    box_padding: float = 0.0
+    """Part of its sides that a box grows outward; the paper has 0."""
+    view_size: tuple[int, int] | None = None
+    """Height and width that regions are looked at with, whole multiples of the patch. Unset:
+    image_size, as in the paper."""
     crop_from: Literal["raw", "input"] = "raw"
     """Cut views from the photograph at its own resolution, or from the network's input."""
     fusion: Literal["mean", "max", "global", "local"] = "mean"
@@ -64,8 +100,21 @@ class ModelConfig:
 
     def __post_init__(self):
         _check_choices(self)
+        if self.csra_heads is not None:
+            _expect(self.head == "csra", self, "csra_heads", f"none: the head is {self.head}")
+            _expect(self.csra_heads in (1, 2, 4, 6, 8), self, "csra_heads", "1, 2, 4, 6 or 8")
+        if self.csra_weight is not None:
+            _expect(self.head == "csra", self, "csra_weight", f"none: the head is {self.head}")
+            _expect(self.csra_weight >= 0, self, "csra_weight", "0 or more")
+        if self.label_embeddings is not None:
+            knows = self.head in ("ml_gcn", "ssgrl", "ms_cma")
+            _expect(knows, self, "label_embeddings", f"none: the head is {self.head}")
         _expect(self.top_n >= 0, self, "top_n", "0 (the baseline) or more")
         _expect(0 < self.box_threshold < 1, self, "box_threshold", "a number in (0, 1)")
+        _expect(self.box_padding >= 0, self, "box_padding", "0 or more")
+        if self.view_size is not None:
+            _expect(len(self.view_size) == 2, self, "view_size", "a height and a width in pixels")
+            _expect(min(self.view_size) > 0, self, "view_size", "a height and a width in pixels")
         _expect(len(self.image_size) == 2, self, "image_size", "a height and a width in pixels")
         _expect(min(self.image_size) > 0, self, "image_size", "a height and a width in pixels")
 
@@ -248,7 +297,12 @@ class TrainConfig:
             )
 
 
-def build_model(config: ModelConfig, num_categories: int, pretrained: bool = True) -> "DiD":
+def build_model(
+    config: ModelConfig,
+    num_categories: int,
+    pretrained: bool = True,
+    knowledge: "LabelKnowledge | None" = None,
+) -> "DiD":
     """The model that a configuration describes, with a new head.
 
     Args:
@@ -256,12 +310,14 @@ def build_model(config: ModelConfig, num_categories: int, pretrained: bool = Tru
         num_categories: Labels that the head tells apart.
         pretrained: Load the weights that ``config.weights`` names; False leaves them random, for a
             caller that loads a checkpoint.
+        knowledge: Of the labels, for the heads in `KNOWING_HEADS`; the others ignore it.
 
     Raises:
-        ConfigError: ``top_n`` exceeds the number of labels.
+        ConfigError: ``top_n`` exceeds the number of labels, or ``view_size`` does not fit.
         WeightsError, UnsupportedBackboneError: Of the backbone.
     """
-    from didvit.method import DiD, SemanticHead
+    from didvit.hypotheses import LOCALIZERS
+    from didvit.method import DiD
     from didvit.weights import build_backbone
 
     if config.top_n > num_categories:
@@ -270,19 +326,41 @@ def build_model(config: ModelConfig, num_categories: int, pretrained: bool = Tru
             f"expected at most {num_categories}"
         )
     weights = config.weights if pretrained else "random"
-    backbone = build_backbone(config.backbone, weights, config.image_size)
+    levels = MS_CMA_LEVELS if config.head == "ms_cma" else 1
+    backbone = build_backbone(config.backbone, weights, config.image_size, levels)
+    if config.view_size:
+        try:
+            backbone.grid_size(config.view_size)
+        except ValueError as error:
+            raise ConfigError(f"view_size does not fit: {error}") from error
     return DiD(
         backbone,
-        SemanticHead(backbone.embed_dim, num_categories),
+        _build_head(config, backbone.embed_dim, num_categories, knowledge),
         top_n=config.top_n,
         box_threshold=config.box_threshold,
         selection=config.selection,
         normalization=config.normalization,
         reconstraint=config.reconstraint,
-        localization=config.localization,
+        localization=LOCALIZERS[config.localization],
         crop_from=config.crop_from,
         fusion=config.fusion,
+        box_padding=config.box_padding,
+        view_size=config.view_size,
     )
+
+
+def _build_head(
+    config: ModelConfig, embed_dim: int, num_categories: int, knowledge: "LabelKnowledge | None"
+) -> "nn.Module":
+    from didvit.heads import HEADS, KNOWING_HEADS
+
+    if config.head in KNOWING_HEADS:
+        assert knowledge is not None
+        settings = {"num_scales": MS_CMA_LEVELS} if config.head == "ms_cma" else {}
+        return KNOWING_HEADS[config.head](embed_dim, knowledge, **settings)
+    settings = {"num_heads": config.csra_heads, "attention_weight": config.csra_weight}
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    return HEADS[config.head](embed_dim, num_categories, **chosen)
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -299,13 +377,14 @@ def model_config_from_json(values: dict[str, Any]) -> ModelConfig:
         ConfigError: A setting is unknown, missing, or impossible.
     """
     names = {field.name for field in dataclasses.fields(ModelConfig)}
-    if values.keys() != names:
-        unknown, missing = sorted(values.keys() - names), sorted(names - values.keys())
+    unknown, missing = sorted(values.keys() - names), sorted(names - values.keys() - _ADDED)
+    if unknown or missing:
         raise ConfigError(
             f"settings do not fit this version: unknown {', '.join(unknown) or 'none'}; "
             f"missing {', '.join(missing) or 'none'}"
         )
-    return ModelConfig(**{**values, "image_size": tuple(values["image_size"])})
+    sizes = {name: values.get(name) for name in ("image_size", "view_size")}
+    return ModelConfig(**{**values, **{k: v and tuple(v) for k, v in sizes.items()}})
 
 
 def _json_value(value: Any) -> Any:

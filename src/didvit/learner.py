@@ -1,6 +1,7 @@
 """From photographs and targets to the loss: what a run trains, and what it begins with."""
 
 import math
+from operator import attrgetter
 from typing import cast
 
 import numpy as np
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 
 from didvit.checkpoint import load_checkpoint
 from didvit.config import ConfigError, TrainConfig, build_model
+from didvit.data.table import Table
+from didvit.heads import KNOWING_HEADS, LabelKnowledge
+from didvit.heads.labels import co_occurrence_of, label_embeddings
 from didvit.losses import LOSSES, masked_mean
 from didvit.method import DiD, multi_view_loss, resize_whole
 from didvit.method.localization import NonFiniteMapError
@@ -58,21 +62,34 @@ def seed_of(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def build_start(config: TrainConfig, labels: tuple[str, ...]) -> DiD:
-    """A model with the configured weights, those of ``start_from`` where it is set."""
-    model = build_model(config.model, len(labels), pretrained=config.start_from is None)
+def build_start(config: TrainConfig, table: Table) -> DiD:
+    """A model with the configured weights, those of ``start_from`` where it is set.
+
+    Args:
+        config: Of the run.
+        table: What it learns from; some heads are built from its labels.
+    """
+    labels, model_config = table.labels, config.model
+    knowledge = None
+    if model_config.head in KNOWING_HEADS:
+        source = model_config.label_embeddings or "sentence"
+        knowledge = LabelKnowledge(
+            co_occurrence_of(table.targets), label_embeddings(source, labels)
+        )
+    model = build_model(model_config, len(labels), config.start_from is None, knowledge)
     if config.start_from is None:
         return model
     start = load_checkpoint(config.start_from)
-    if start.config.backbone != config.model.backbone:
+    if start.config.backbone != model_config.backbone:
         raise ConfigError(
             f"start_from {config.start_from} has the backbone {start.config.backbone}; "
-            f"expected {config.model.backbone}, the configured one"
+            f"expected {model_config.backbone}, the configured one"
         )
     vit = start.model.backbone.vit
-    vit.set_input_size(img_size=config.model.image_size)  # resamples the position embeddings
+    vit.set_input_size(img_size=model_config.image_size)  # resamples the position embeddings
     model.backbone.load_state_dict(start.model.backbone.state_dict())
-    if start.labels == labels:
+    of_head = attrgetter("head", "csra_heads")
+    if start.labels == labels and of_head(start.config) == of_head(model_config):
         model.head.load_state_dict(start.model.head.state_dict())
     return model
 

@@ -41,7 +41,7 @@ def build_optimizer(model: DiD, config: TrainConfig) -> Optimizer:
     if config.optimizer == "sgd":
         momentum = 0.9 if config.momentum is None else config.momentum
         return SGD(groups, rate, momentum=momentum, weight_decay=config.weight_decay)
-    return AdamW(groups, rate, weight_decay=config.weight_decay)
+    return AdamW(groups, rate, weight_decay=config.weight_decay, fused=True)
 
 
 def parameter_groups(model: DiD, config: TrainConfig) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from didvit.checkpoint import save_checkpoint
 from didvit.config import ConfigError, Stopped, TrainConfig, to_json
@@ -131,7 +132,7 @@ class Trainer:
         # Every process learns; one tells and writes.
         self.observer = observer if self.fabric.is_global_zero else TrainingObserver()
         torch.manual_seed(config.seed)
-        model = build_start(config, table.labels)
+        model = build_start(config, table)
         freeze(model, config)
         model.backbone.recompute_activations = config.activation_checkpointing
         if config.small_steps:
@@ -225,14 +226,9 @@ class Trainer:
                 self._check_finite(loss.detach(), batch.names, "loss")
                 self.fabric.backward(loss / config.accumulate)
             total += loss.item() / config.accumulate
-        norm = self.fabric.clip_gradients(
-            self.learner,
-            self.optimizer,
-            max_norm=config.clip_norm or math.inf,
-            error_if_nonfinite=False,
-        )
+        norm = self._clip()
         if config.precision != "fp16-mixed":  # which passes over such steps
-            self._check_finite(cast(Tensor, norm), names, "gradient's norm")
+            self._check_finite(norm, names, "gradient's norm")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         progress.step += 1
@@ -241,8 +237,22 @@ class Trainer:
         value = cast(Tensor, self.fabric.all_reduce(torch.tensor(total))).item()
         progress.losses.append(value)
         if self.fabric.is_global_zero:
-            self.folder.log_step(progress.step, value, rate, float(cast(Tensor, norm)))
+            self.folder.log_step(progress.step, value, rate, norm.item())
         self.observer.step(progress.step, value, rate, config.batch_size)
+
+    def _clip(self) -> Tensor:
+        """Limit the gradient's norm, where it is to be limited; what it was before."""
+        config = self.config
+        if config.clip_norm is None and config.precision != "fp16-mixed":
+            gradients = (parameter.grad for parameter in self.learner.parameters())
+            return get_total_norm([gradient for gradient in gradients if gradient is not None])
+        norm = self.fabric.clip_gradients(
+            self.learner,
+            self.optimizer,
+            max_norm=config.clip_norm or math.inf,
+            error_if_nonfinite=False,
+        )
+        return cast(Tensor, norm)
 
     def _check_finite(self, value: Tensor, images: list[str], what: str) -> None:
         """Stop all processes where one's value is not finite, before any learns from it."""

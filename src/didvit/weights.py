@@ -40,7 +40,10 @@ class WeightsError(ValueError):
 
 
 def build_backbone(
-    architecture: str, weights: str = "pretrained", image_size: tuple[int, int] = (224, 224)
+    architecture: str,
+    weights: str = "pretrained",
+    image_size: tuple[int, int] = (224, 224),
+    num_levels: int = 1,
 ) -> ViTBackbone:
     """A timm Vision Transformer, ready for inputs of any size, with its weights.
 
@@ -53,6 +56,7 @@ def build_backbone(
             file.
         image_size: Height and width that position embeddings are resampled to, once; inputs of
             other sizes have them resampled on the fly.
+        num_levels: Of `ViTBackbone`.
 
     Raises:
         UnsupportedBackboneError: The architecture is not a plain Vision Transformer.
@@ -82,7 +86,7 @@ def build_backbone(
             _load(vit, carried[weights](), f"the {weights} weights")
         elif weights != "random":
             _load(vit, _read_safetensors(Path(weights)), weights)
-    return ViTBackbone(vit, *pixel_statistics(vit))
+    return ViTBackbone(vit, *pixel_statistics(vit), num_levels)
 
 
 def pixel_statistics(vit: VisionTransformer) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -14,6 +14,7 @@ from didvit.method.reconstraint import RECONSTRAINTS
 from didvit.method.rollout import NORMALIZATIONS
 from didvit.method.selection import SELECTORS
 from didvit.method.semantic import SemanticHead
+from didvit.method.views import crop_and_resize, pad_boxes, scale_boxes
 
 CATEGORIES = 5
 
@@ -638,3 +639,35 @@ def test_gradients_of_the_compiled_look(make_model, unchecked_types):
         torch.compiler.reset()
     for one, other in zip(compiled, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_views_of_another_size(make_model):
+    """They are cut at the same boxes, and looked at with fewer patches."""
+    images, sources = torch.rand(2, 3, 16, 24), list(torch.rand(2, 3, 40, 60))
+    model, small = make_model(top_n=2), make_model(top_n=2, view_size=(8, 16))
+    with torch.no_grad():
+        output, expected = small(images, sources), model(images, sources)
+        assert torch.equal(output.boxes, expected.boxes)
+        for i, source in enumerate(sources):
+            boxes = scale_boxes(output.boxes[i], (16, 24), (40, 60))
+            views = crop_and_resize([source] * 2, boxes, (8, 16))
+            torch.testing.assert_close(output.view_logits[i], small.look_again(views))
+
+
+def test_padded_boxes_are_what_views_are_cut_at(make_model):
+    images = torch.rand(2, 3, 16, 24)
+    plain, padded = make_model(top_n=2), make_model(top_n=2, box_padding=0.25)
+    with torch.no_grad():
+        output, expected = padded(images), plain(images).boxes
+        assert torch.equal(output.boxes, pad_boxes(expected, 0.25, (16, 24)))
+        views = crop_and_resize(images, output.boxes[:, 1], (16, 24))
+        torch.testing.assert_close(output.view_logits[:, 1], padded.look_again(views))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"box_padding": -0.1}, "box_padding is -0.1"), ({"view_size": (9, 16)}, "9x16")],
+)
+def test_impossible_views_are_refused(make_model, settings, named):
+    with pytest.raises(ValueError, match=named):
+        make_model(**settings)

@@ -28,7 +28,8 @@ class BackboneOutput(NamedTuple):
     """What one look at a batch of images gives.
 
     Attributes:
-        patch_tokens: After the final LayerNorm, in the places of their patches.
+        patch_tokens: After the final LayerNorm, in the places of their patches; of the
+            backbone's ``levels``, one after the other along D.
         attentions: For every block, first to last, the mean over heads of softmax(QKᵀ/√d):
             row i says how much token i attends to each token. Rows sum to 1. No gradient.
     """
@@ -44,9 +45,12 @@ class ViTBackbone(nn.Module):
         vit: The transformer, of any patch size, with any number of prefix tokens.
         mean: Per-channel mean of the pixels that the weights were trained on, in [0, 1].
         std: Per-channel standard deviation of the same.
+        num_levels: Blocks whose tokens are given, evenly spaced, the last among them: 1 is the last
+            alone, as the paper has it; others are for heads that look at several.
 
     Raises:
         UnsupportedBackboneError: ``vit`` is not made of plain pre-norm attention blocks.
+        ValueError: There are fewer blocks than ``num_levels``.
     """
 
     vit: VisionTransformer
@@ -58,10 +62,16 @@ class ViTBackbone(nn.Module):
         vit: VisionTransformer,
         mean: Sequence[float] = (0.5, 0.5, 0.5),
         std: Sequence[float] = (0.5, 0.5, 0.5),
+        num_levels: int = 1,
     ):
         super().__init__()
         check_supported(vit)
         self.vit = vit
+        if not 1 <= num_levels <= len(vit.blocks):
+            raise ValueError(
+                f"num_levels is {num_levels}; expected 1 to {len(vit.blocks)}, the number of blocks"
+            )
+        self.levels = [len(vit.blocks) * i // num_levels - 1 for i in range(1, num_levels + 1)]
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
         self.recompute_activations = False
@@ -109,10 +119,12 @@ class ViTBackbone(nn.Module):
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D h w"]:
         """Patch tokens of images with pixels in [0, 1]; every block runs timm's own code."""
-        tokens = self._embed(images)
-        for block in self.vit.blocks:
+        tokens, levels = self._embed(images), []
+        for i, block in enumerate(self.vit.blocks):
             tokens = self._run(block, tokens)
-        return self._patch_map(tokens, images)
+            if i in self.levels:
+                levels.append(tokens)
+        return self._patch_map(levels, images)
 
     def forward_with_attention(self, images: Float[Tensor, "B 3 H W"]) -> BackboneOutput:
         """The same patch tokens, and the head-mean attention of every block.
@@ -120,11 +132,13 @@ class ViTBackbone(nn.Module):
         The blocks are written out in `block_with_attention`, so that queries and keys are computed
         once and serve both the fused kernel and the mean attention.
         """
-        tokens, attentions = self._embed(images), []
-        for block in cast("list[Block]", self.vit.blocks):
+        tokens, levels, attentions = self._embed(images), [], []
+        for i, block in enumerate(cast("list[Block]", self.vit.blocks)):
             tokens, attention = self._run(block_with_attention, block, tokens)
+            if i in self.levels:
+                levels.append(tokens)
             attentions.append(attention)
-        return BackboneOutput(self._patch_map(tokens, images), attentions)
+        return BackboneOutput(self._patch_map(levels, images), attentions)
 
     def _run(self, step: Callable, *inputs: Any) -> Any:
         if self.recompute_activations and self.training:
@@ -139,10 +153,11 @@ class ViTBackbone(nn.Module):
         tokens = vit.patch_embed((images - self.mean) / self.std)
         return vit.norm_pre(vit.patch_drop(vit._pos_embed(tokens)))
 
-    def _patch_map(self, tokens: Tensor, images: Tensor) -> Tensor:
+    def _patch_map(self, levels: list[Tensor], images: Tensor) -> Tensor:
         # Where timm pools before it normalizes, its final LayerNorm is called fc_norm; the other
         # of the two is then the identity.
-        tokens = self.vit.fc_norm(self.vit.norm(tokens))[:, self.num_prefix_tokens :]
+        levels = [self.vit.fc_norm(self.vit.norm(tokens)) for tokens in levels]
+        tokens = torch.cat(levels, -1)[:, self.num_prefix_tokens :]
         return tokens.mT.unflatten(-1, self.grid_size(size_of(images)))  # B D h w
 
 

@@ -14,7 +14,7 @@ from didvit.method.localization import LOCALIZERS, Localizer
 from didvit.method.reconstraint import RECONSTRAINTS, Reconstraint
 from didvit.method.rollout import NORMALIZATIONS, Step, attention_rollout
 from didvit.method.selection import SELECTORS, Selector
-from didvit.method.views import Images, crop_and_resize, scale_boxes
+from didvit.method.views import Images, Size, crop_and_resize, pad_boxes, scale_boxes
 
 FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mean": lambda global_logits, local_logits: (global_logits + local_logits) / 2,
@@ -79,6 +79,9 @@ class DiD(nn.Module):
         crop_from: ``"raw"`` cuts views from the sources that `forward` is given, ``"input"`` always
             from the network's input, corner-aligned, as the authors' code does.
         fusion: How the two branches become the prediction (`FUSIONS`).
+        box_padding: Part of its sides that a box grows outward (0, as in the paper, leaves it).
+        view_size: Height and width that views are resized to; None, as in the paper, is the
+            network's input's.
 
     Raises:
         ValueError: A setting is out of its range or unknown.
@@ -96,6 +99,8 @@ class DiD(nn.Module):
         localization: str | Localizer = "largest_component",
         crop_from: Literal["raw", "input"] = "raw",
         fusion: str | Callable[[Tensor, Tensor], Tensor] = "mean",
+        box_padding: float = 0.0,
+        view_size: Size | None = None,
     ):
         super().__init__()
         if top_n < 0:
@@ -104,6 +109,10 @@ class DiD(nn.Module):
             raise ValueError(f"box_threshold is {box_threshold}; expected a number in (0, 1)")
         if crop_from not in ("raw", "input"):
             raise ValueError(f"crop_from is {crop_from!r}; expected 'raw' or 'input'")
+        if box_padding < 0:
+            raise ValueError(f"box_padding is {box_padding}; expected 0 or more")
+        if view_size is not None:
+            backbone.grid_size(view_size)  # refuses what is not whole patches
         self.backbone = backbone
         self.head = head
         self.top_n = top_n
@@ -114,6 +123,8 @@ class DiD(nn.Module):
         self.localize = _look_up("localization", localization, LOCALIZERS)
         self.crop_from = crop_from
         self.fuse = _look_up("fusion", fusion, FUSIONS)
+        self.box_padding = box_padding
+        self.view_size = view_size
 
     def forward(
         self,
@@ -150,6 +161,7 @@ class DiD(nn.Module):
         boxes = self.localize(
             selected_maps, input_size, self.box_threshold, self.backbone.patch_size, generator
         )
+        boxes = pad_boxes(boxes, self.box_padding, input_size)
 
         canvas = images if self.crop_from == "input" or sources is None else sources
         canvas_boxes = boxes.clone()  # the same boxes, in pixels of each canvas
@@ -163,7 +175,7 @@ class DiD(nn.Module):
                     crop_and_resize(
                         canvas,
                         canvas_boxes[:, k],
-                        input_size,
+                        self.view_size or input_size,
                         align_corners=self.crop_from == "input",
                     ).to(images.dtype)
                 )

@@ -65,6 +65,29 @@ def _resize(crop: Tensor, size: Size, align_corners: bool) -> Float[Tensor, "3 H
     )[0]
 
 
+def pad_boxes(boxes: Int[Tensor, "*K 4"], padding: float, size: Size) -> Int[Tensor, "*K 4"]:
+    """Boxes that have grown on all sides, within their image; the paper has none of it.
+
+    Args:
+        boxes: ``[x0, y0, x1, y1)`` in pixels.
+        padding: Part of a box's width that it grows to the left and to the right, and of its height
+            up and down; rounded up to whole pixels. 0 leaves boxes as they are.
+        size: Height and width of the image.
+    """
+    height, width = size
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    across, down = ((padding * side).ceil().long() for side in (x1 - x0, y1 - y0))
+    return torch.stack(
+        (
+            (x0 - across).clamp(min=0),
+            (y0 - down).clamp(min=0),
+            (x1 + across).clamp(max=width),
+            (y1 + down).clamp(max=height),
+        ),
+        dim=-1,
+    )
+
+
 def scale_boxes(boxes: Int[Tensor, "*K 4"], from_size: Size, to_size: Size) -> Int[Tensor, "*K 4"]:
     """Boxes of one image in the pixels of another size of it, rounded outward to whole pixels.
 

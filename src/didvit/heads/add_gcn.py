@@ -1,0 +1,108 @@
+"""ADD-GCN: a graph over the categories that every image draws for itself.
+
+Source: Ye, He, Peng, Wu, Qiao, "Attention-Driven Dynamic Graph Convolutional Network for
+Multi-Label Image Recognition", ECCV 2020.
+
+Differs: features are the patch tokens of a transformer, D wide, where the paper's are a
+ResNet-101's, 2048 wide, and its width of 1024 is D / 2 here; nothing is batch normalized, so that
+an image's logits do not depend on its batch; backbone and head share the recipe, the loss and the
+resolution of all compared heads. As in the authors' code, the maps are pooled by their maximum,
+what a graph gives is added to V, and a LeakyReLU of slope 0.2 follows the global context's layer.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from didvit.method import HeadOutput
+
+NEGATIVE_SLOPE = 0.2
+"""Of every LeakyReLU."""
+
+
+class ADDGCNHead(nn.Module):
+    """Content-aware category representations, related by a static and by a dynamic graph.
+
+    Args:
+        embed_dim: Width D of the patch tokens.
+        num_categories: Number C of categories, the nodes of both graphs.
+        width: Width E of a category's representation; None is half of ``embed_dim``.
+    """
+
+    def __init__(self, embed_dim: int, num_categories: int, width: int | None = None):
+        super().__init__()
+        width = embed_dim // 2 if width is None else width
+        self.activation = nn.Conv2d(embed_dim, num_categories, kernel_size=1, bias=False)
+        self.transform = nn.Conv2d(embed_dim, width, kernel_size=1)
+        self.static_graph = StaticGraph(width, num_categories)
+        self.dynamic_graph = DynamicGraph(width, num_categories)
+        self.classifiers = nn.Linear(width, num_categories)
+
+    def forward(self, patch_tokens: Float[Tensor, "B D h w"]) -> HeadOutput:
+        """The maps before their sigmoid, and ``s = (s_m + s_r) / 2``, the mean of both scores."""
+        semantic_maps = self.activation(patch_tokens)
+        represented = category_representations(semantic_maps, self.transform(patch_tokens))
+        related = self.static_graph(represented)
+        related = represented + self.dynamic_graph(related)
+        map_scores = semantic_maps.amax((-2, -1))
+        # Category c's own binary classifier reads category c's representation alone.
+        relation_scores = (related * self.classifiers.weight).sum(-1) + self.classifiers.bias
+        return HeadOutput(semantic_maps, (map_scores + relation_scores) / 2)
+
+
+def category_representations(
+    activations: Float[Tensor, "B C h w"], features: Float[Tensor, "B E h w"]
+) -> Float[Tensor, "B C E"]:
+    """``v_c = Σ_ij m_c,ij · x'_ij``, with the sigmoid of the activations as the maps M.
+
+    The semantic attention module: the features X' are selectively aggregated into one content-aware
+    representation per category. It is a sum, and so it grows with the grid.
+    """
+    return activations.sigmoid().flatten(2) @ features.flatten(2).mT  # B C N, B N E
+
+
+class StaticGraph(nn.Module):
+    """``H = V + LeakyReLU(A_s V W_s)``: correlations A_s that all images share, and are learned.
+
+    Args:
+        width: Width E of a category's representation.
+        num_categories: Number C of nodes.
+    """
+
+    def __init__(self, width: int, num_categories: int):
+        super().__init__()
+        self.adjacency = nn.Parameter(torch.empty(num_categories, num_categories))
+        self.update = nn.Linear(width, width, bias=False)
+        nn.init.xavier_uniform_(self.adjacency)
+
+    def forward(self, represented: Float[Tensor, "B C E"]) -> Float[Tensor, "B C E"]:
+        """The representations V, and what each receives from all categories."""
+        received = self.adjacency @ self.update(represented)
+        return represented + F.leaky_relu(received, NEGATIVE_SLOPE)
+
+
+class DynamicGraph(nn.Module):
+    """``Z = LeakyReLU(A_D H W_D)``: correlations ``A_D = σ(W_A H')`` of this image's content.
+
+    Args:
+        width: Width E of a category's representation.
+        num_categories: Number C of nodes.
+    """
+
+    def __init__(self, width: int, num_categories: int):
+        super().__init__()
+        self.context = nn.Linear(width, width)
+        self.correlation = nn.Linear(2 * width, num_categories, bias=False)
+        self.update = nn.Linear(width, width, bias=False)
+
+    def forward(self, related: Float[Tensor, "B C E"]) -> Float[Tensor, "B C E"]:
+        """What each category receives from all, by the graph that is built from them."""
+        received = self.adjacency(related) @ self.update(related)
+        return F.leaky_relu(received, NEGATIVE_SLOPE)
+
+    def adjacency(self, related: Float[Tensor, "B C E"]) -> Float[Tensor, "B C C"]:
+        """``A_D``: row c is drawn from ``h'_c = [h_c, h_g]``, h_g being the global context."""
+        context = F.leaky_relu(self.context(related.mean(1, keepdim=True)), NEGATIVE_SLOPE)
+        joined = torch.cat([related, context.expand_as(related)], dim=-1)  # B C 2E
+        return self.correlation(joined).sigmoid()

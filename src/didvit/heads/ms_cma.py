@@ -1,0 +1,156 @@
+"""MS-CMA: every category looks for itself, by its label's place in the graph of labels.
+
+Source: You, Guo, Cui, Long, Bao, Wen, "Cross-Modality Attention with Semantic Graph Embedding for
+Multi-Label Classification", AAAI 2020.
+
+Differs: a transformer has one resolution, so that the scales are the patch tokens of several
+blocks, and a category's vectors of all scales are concatenated before its classifier; the label
+embeddings are fitted when the head is built, from word vectors, by Adam; the maps into the label
+space have layer in place of batch normalization, so that an image's logits do not depend on its
+batch, and end in a linear layer, so that cosines can be negative; backbone and head share the
+recipe, the loss and the resolution of all compared heads.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from didvit.heads.labels import LabelKnowledge
+from didvit.method import HeadOutput
+
+WEAK_RELATION = 0.3
+"""Labels whose adjacency and cosine are both below it are not fitted further. Our own value."""
+FIT_STEPS = 300
+FIT_LEARNING_RATE = 1e-3
+
+
+class MSCMAHead(nn.Module):
+    """Cross-modality attention at several scales, and a classifier for every category.
+
+    Args:
+        embed_dim: Width D of the patch tokens of one scale.
+        knowledge: Of the C labels. All zeros where a state that is loaded next brings it.
+        num_scales: Number S of blocks whose patch tokens are given, concatenated over channels.
+        width: Width E of the label space, into which labels and tokens are mapped.
+    """
+
+    co_occurrence: Tensor
+    label_embeddings: Tensor
+    graph_embeddings: Tensor
+
+    def __init__(
+        self, embed_dim: int, knowledge: LabelKnowledge, num_scales: int, width: int = 256
+    ):
+        super().__init__()
+        self.register_buffer("co_occurrence", knowledge.co_occurrence.clone())
+        self.register_buffer("label_embeddings", knowledge.embeddings.clone())
+        self.register_buffer("graph_embeddings", embed_label_graph(knowledge, width))
+        self.scales = nn.ModuleList(
+            CrossModalityAttention(embed_dim, width) for _ in range(num_scales)
+        )
+        self.classifiers = nn.Linear(num_scales * embed_dim, len(knowledge.co_occurrence))
+
+    def forward(self, patch_tokens: Float[Tensor, "B SD h w"]) -> HeadOutput:
+        """The last scale's cosines, and ``w_c · h_c + b_c`` with h_c of all scales."""
+        tokens = patch_tokens.unflatten(1, (len(self.scales), -1)).unbind(1)  # S of B D h w
+        looks = [
+            scale(of_scale, self.graph_embeddings)
+            for scale, of_scale in zip(self.scales, tokens, strict=True)
+        ]
+        vectors = torch.cat([look.vectors for look in looks], dim=-1)  # B C S*D
+        # Category c's own binary classifier reads category c's vector alone.
+        logits = (vectors * self.classifiers.weight).sum(-1) + self.classifiers.bias
+        return HeadOutput(looks[-1].cosines, logits)
+
+
+class CategoryLook(NamedTuple):
+    """What the categories see in one scale.
+
+    Attributes:
+        cosines: Of every location's projected feature and every label's embedding.
+        vectors: For every category the mean of the features where it looks.
+    """
+
+    cosines: Float[Tensor, "B C h w"]
+    vectors: Float[Tensor, "B C D"]
+
+
+class CrossModalityAttention(nn.Module):
+    """Attention maps from the similarity of what is seen to what is named.
+
+    Args:
+        embed_dim: Width D of the patch tokens.
+        width: Width E of the label space.
+    """
+
+    def __init__(self, embed_dim: int, width: int):
+        super().__init__()
+        self.projection = nn.Sequential(  # of a location at a time, as 1x1 convolutions are
+            *_hidden_layer(embed_dim, width), nn.Linear(width, width)
+        )
+
+    def forward(
+        self, patch_tokens: Float[Tensor, "B D h w"], label_embeddings: Float[Tensor, "C E"]
+    ) -> CategoryLook:
+        """``z_k = ReLU(cos(v_i, e_k))``, divided by its sum over the locations i, weighs them.
+
+        The vector of a category that is unlike every location is 0.
+        """
+        features = patch_tokens.flatten(2).mT  # B N D
+        projected = F.normalize(self.projection(features), dim=-1)
+        cosines = F.normalize(label_embeddings, dim=-1) @ projected.mT  # B C N
+        # float16 has no number as small as the usual eps.
+        attention = F.normalize(cosines.relu(), p=1, dim=-1, eps=1e-6)
+        return CategoryLook(cosines.unflatten(-1, patch_tokens.shape[-2:]), attention @ features)
+
+
+def label_adjacency(co_occurrence: Float[Tensor, "C C"]) -> Float[Tensor, "C C"]:
+    """``A = (P + Pᵀ) / 2`` with ``P_ij = P(label i | label j)``, 0 where j never occurs."""
+    conditional = co_occurrence / co_occurrence.diagonal().clamp(min=1)  # columns by their count
+    return (conditional + conditional.mT) / 2
+
+
+def graph_embedding_loss(
+    embeddings: Float[Tensor, "C E"], adjacency: Float[Tensor, "C C"]
+) -> Float[Tensor, ""]:
+    """``Σ_ij σ_ij (cos(e_i, e_j) - A_ij)²``, the adjacency-based similarity with its relaxation.
+
+    σ_ij is 0 where cosine and adjacency are both below `WEAK_RELATION`, and 1 elsewhere: weakly
+    related labels need not have their exact similarity, and strongly related ones come nearer.
+    """
+    directions = F.normalize(embeddings, dim=-1)
+    cosines = directions @ directions.mT
+    relaxed = (cosines < WEAK_RELATION) & (adjacency < WEAK_RELATION)
+    return torch.where(relaxed, 0.0, (cosines - adjacency).square()).sum()
+
+
+def embed_label_graph(knowledge: LabelKnowledge, width: int) -> Float[Tensor, "C {width}"]:
+    """Adjacency-based similarity graph embedding: labels whose cosines fit the label graph.
+
+    A network of three fully-connected layers maps the labels' word vectors into the label space,
+    and is trained for it. The same knowledge always gives the same embeddings, whatever the
+    generators' state, which is left as it was. Knowledge of no image gives zeros at once.
+    """
+    if not knowledge.co_occurrence.any():
+        return torch.zeros(len(knowledge.co_occurrence), width)
+    adjacency = label_adjacency(knowledge.co_occurrence)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.default_generator.manual_seed(0)
+        network = nn.Sequential(
+            *_hidden_layer(knowledge.embeddings.shape[1], width),
+            *_hidden_layer(width, width),
+            nn.Linear(width, width),
+        )
+        optimizer = torch.optim.Adam(network.parameters(), lr=FIT_LEARNING_RATE)
+        for _ in range(FIT_STEPS):
+            optimizer.zero_grad()
+            graph_embedding_loss(network(knowledge.embeddings), adjacency).backward()
+            optimizer.step()
+    return network(knowledge.embeddings).detach()
+
+
+def _hidden_layer(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU()]
