@@ -24,6 +24,7 @@ from didvit.heads import HEADS, KNOWING_HEADS
 from didvit.hypotheses import LOCALIZERS
 from didvit.losses import LOSSES
 from didvit.method import FUSIONS, NORMALIZATIONS, RECONSTRAINTS, SELECTORS
+from didvit.method.rollout import ORDERS
 from didvit.processes import FABRIC_PRECISIONS
 from didvit.weights import WeightsError
 
@@ -34,6 +35,7 @@ CHOICES = {
     "localization": LOCALIZERS,
     "fusion": FUSIONS,
     "crop_from": ("raw", "input"),
+    "rollout_order": ORDERS,
     "head": HEADS | KNOWING_HEADS,
 }
 TINY = ModelConfig(backbone="test_vit", weights="random", image_size=(32, 48), top_n=2)

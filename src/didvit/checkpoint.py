@@ -1,9 +1,12 @@
 """A model as a folder: ``config.json`` and ``model.safetensors``. Nothing is ever unpickled."""
 
+import dataclasses
 import importlib.resources
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -66,12 +69,20 @@ def save_checkpoint(
     write_json(folder / "config.json", content)
 
 
-def load_checkpoint(model: str | Path) -> Checkpoint:
+def load_checkpoint(
+    model: str | Path, changes: Mapping[str, Any] = MappingProxyType({})
+) -> Checkpoint:
     """Load a model folder, or a model that comes with the package, by name (``"default"``).
 
     A folder of that name, where there is one, comes first.
 
+    Args:
+        model: Folder or name.
+        changes: Settings of `ModelConfig` that are to be other than when it was trained: how it
+            looks again, not what its weights are.
+
     Raises:
+        ConfigError: A change is impossible.
         CheckpointError: There is no such model, a file of it is missing, damaged, of another
             version, or does not fit the others.
     """
@@ -99,6 +110,7 @@ def load_checkpoint(model: str | Path) -> Checkpoint:
     except (safetensors.SafetensorError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{weights_path} is damaged: {error}") from error
 
+    config = dataclasses.replace(config, **changes)
     if len(set(labels)) != len(labels):
         raise CheckpointError(f"{config_path} cannot be used: a label stands in it twice")
     try:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 MS_CMA_LEVELS = 3
 """Blocks of the backbone that the ms_cma head looks at."""
 
-_ADDED = {"head", "csra_heads", "csra_weight", "label_embeddings", "box_padding", "view_size"}
+_ADDED = {
+    *("head", "csra_heads", "csra_weight", "label_embeddings"),
+    *("rollout_order", "box_padding", "view_size"),
+}
 """Settings that the first models do not have in their files: they did what the defaults do."""
 
 
@@ -81,6 +84,9 @@ class ModelConfig:
     """Which categories are looked at again, by their global logits."""
     normalization: Literal["column", "row"] = "column"
     """Of the attention matrices in the rollout: the paper's text, or its authors' code."""
+    rollout_order: Literal["descending", "ascending"] = "descending"
+    """The product of the rollout: the last block's matrix first (attention rollout), or the first
+    block's, as the paper's equation 5 can be read too."""
     reconstraint: Literal["hadamard", "sum", "none", "shifted", "sigmoid", "scaled_sum"] = (
         "hadamard"
     )
@@ -344,6 +350,7 @@ def build_model(
         localization=LOCALIZERS[config.localization],
         crop_from=config.crop_from,
         fusion=config.fusion,
+        rollout_order=config.rollout_order,
         box_padding=config.box_padding,
         view_size=config.view_size,
     )

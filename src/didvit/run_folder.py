@@ -3,9 +3,10 @@
 import csv
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,6 +16,9 @@ from didvit.evaluation import Report
 from didvit.files import TEMPORARY, whole_file, write_json
 from didvit.model_card import model_card
 from didvit.optimization import schedule
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
 
 
 class RunFolder:
@@ -27,6 +31,9 @@ class RunFolder:
     - ``history.csv`` (evaluations), ``steps.csv`` (losses), ``curves.png``, ``tensorboard/``;
     - ``checkpoints/``: what resuming needs.
     """
+
+    _writer: "SummaryWriter"
+    """TensorBoard's, which is there while `records` are taken."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -54,8 +61,9 @@ class RunFolder:
                 f"output {self.path} holds a model, but no run to resume (no train.json)"
             )
 
-    def start(self, config: TrainConfig, step: int, data: dict[str, str]) -> None:
-        """Write the settings and digests of the data; go on with the records after ``step``."""
+    @contextmanager
+    def records(self, config: TrainConfig, step: int, data: dict[str, str]) -> Iterator[None]:
+        """Write the settings and digests of the data; take the records that come after ``step``."""
         from tensorboardX import SummaryWriter
 
         for folder in (self.path, self.last, self.states):
@@ -63,13 +71,14 @@ class RunFolder:
                 leftover.unlink()
         content = {"settings": to_json(config), "data": data, "versions": versions()}
         write_json(self.settings, content)
-        self.writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1)
+        with SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1) as self._writer:
+            yield
 
     def log_step(self, step: int, loss: float, learning_rate: float, norm: float) -> None:
         """Records of one step."""
         values = {"loss": loss, "learning_rate": learning_rate, "gradient_norm": norm}
         for name, value in values.items():
-            self.writer.add_scalar(f"train/{name}", value, step)
+            self._writer.add_scalar(f"train/{name}", value, step)
 
     def log_evaluation(
         self,
@@ -81,8 +90,8 @@ class RunFolder:
         step = int(history[-1]["step"])
         for name, value in history[-1].items():
             if name.startswith("val_"):
-                self.writer.add_scalar(name.replace("_", "/mAP_", 1), value, step)
-        self.writer.flush()
+                self._writer.add_scalar(name.replace("_", "/mAP_", 1), value, step)
+        self.flush()
         steps = [
             {"step": i + 1, "loss": loss, "learning_rate": schedule(i, config)}
             for i, loss in enumerate(losses)
@@ -91,16 +100,19 @@ class RunFolder:
         _write_csv(self.path / "history.csv", history)
         _draw_curves(self.path / "curves.png", steps, history)
 
+    def flush(self) -> None:
+        """Let TensorBoard see all records so far."""
+        self._writer.flush()
+
     def write_metrics(self, folder: Path, step: int, result: Report) -> None:
         """The validation report of a step, beside the model that it is of."""
         write_json(folder / "metrics.json", {"step": step, **result.to_dict()})
 
-    def finish(self, config: TrainConfig, table: Table, validation: Table) -> None:
-        """Write the model card."""
+    def write_card(self, config: TrainConfig, table: Table, validation: Table) -> None:
+        """Write the model card of the chosen model."""
         text = model_card(self.path, config, table, validation)
         with whole_file(self.path / "README.md") as path:
             path.write_text(text, encoding="utf-8", errors="backslashreplace")
-        self.writer.close()
 
 
 def versions() -> dict[str, str]:

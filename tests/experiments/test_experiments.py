@@ -1,0 +1,206 @@
+"""The harness on colored squares: a row is trained once, whoever asks for it, and told of whole."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from didvit.config import DataConfig, ModelConfig, TrainConfig, build_model
+from didvit.evaluation import report
+from didvit.experiments import EXPERIMENTS, SCALES, Benchmark, Experiment, Row, Runner
+from didvit.experiments.plans import DID_COCO
+from didvit.experiments.results import markdown, results_json, rows_at, write_results
+from didvit.training import TrainingObserver
+
+TINY = ModelConfig("test_vit", weights="random", image_size=(32, 48), top_n=2)
+ROWS = (
+    Row("Baseline", {"top_n": 0}, {"mAP": 85.1}),
+    Row("Baseline", {"top_n": 0}, {"mAP": 85.1}, budget="passes"),
+    Row("DiD", {"top_n": 2}, DID_COCO),
+    Row("MCAR", {"top_n": 2, "fusion": "max"}),
+    Row("again", {"top_n": 0}, scored_with={"top_n": 2}),
+    Row("of another scale", data="voc2012"),
+)
+PLAN = Experiment("Systems", ROWS, "Nothing.")
+
+
+class Steps(TrainingObserver):
+    """Counts the steps of all runs; may be told to die at one."""
+
+    def __init__(self, fatal: int | None = None):
+        self.total, self.fatal = 0, fatal
+
+    def step(self, step, *arguments):
+        if self.total == self.fatal:
+            raise KeyboardInterrupt
+        self.total += 1
+
+
+@pytest.fixture
+def make_runner(squares, tmp_path, without_curves):
+    def make(steps, start=True, cache="cache"):
+        root = squares[0].parents[1]
+        train, val = (str(path.relative_to(root)) for path in squares)
+        config = TrainConfig(
+            DataConfig((train,), val, workers=0),
+            tmp_path,
+            TINY,
+            steps=2,
+            batch_size=4,
+            freeze_backbone=False,
+            choose="last",
+        )
+        begin = replace(config, model=replace(TINY, top_n=0), steps=3) if start else None
+        return Runner(
+            {"coco": Benchmark("colored squares", config, val, begin)},
+            root,
+            tmp_path / cache,
+            "cpu",
+            lambda name: steps,
+        )
+
+    return make
+
+
+def test_a_row_is_trained_once_and_scored_once(make_runner):
+    steps = Steps()
+    runner = make_runner(steps)
+    first = runner.run(ROWS[2], 0)
+    assert steps.total == 3 + 2  # the start, and the row
+    again = runner.run(ROWS[2], 0)
+    assert steps.total == 5
+    assert np.array_equal(first.scores.local_logits, again.scores.local_logits)
+    assert (first.validation, first.config) == (again.validation, again.config)
+    runner.run(ROWS[3], 0)  # differs in its fusion alone
+    assert steps.total == 5
+    runner.run(ROWS[0], 0)
+    assert steps.total == 7
+    runner.run(ROWS[4], 0)  # the same weights, looked at in another way
+    assert steps.total == 7
+    runner.run(ROWS[1], 0)  # 2 steps of 5 passes, for one pass each
+    assert steps.total == 7 + 10
+    runner.run(ROWS[0], 1)
+    assert steps.total == 17 + 2
+
+
+def test_test_and_validation_scores_agree_where_they_are_of_the_same_images(make_runner):
+    outcome = make_runner(Steps()).run(ROWS[2], 0)
+    fusions = report(outcome.scores, outcome.labels).fusions
+    assert outcome.validation == {name: fusions[name].mAP for name in fusions}
+
+
+def test_all_rows_begin_with_one_backbone_and_heads_of_their_own(make_runner):
+    steps = Steps()
+    with_start, without = make_runner(steps), make_runner(steps, start=False, cache="other")
+    (start,) = {with_start.benchmarks["coco"].start}
+    one, other = with_start.run(ROWS[0], 0), without.run(ROWS[0], 0)
+    assert not np.array_equal(one.scores.global_logits, other.scores.global_logits)
+    assert start.model.top_n == 0
+
+
+@pytest.mark.parametrize("fatal", [0, 2, 3, 4])
+def test_an_interrupted_row_goes_on_and_ends_the_same(make_runner, fatal, monkeypatch):
+    monkeypatch.setattr("didvit.experiments.running.SAVE_EVERY", 1)
+    expected = make_runner(Steps(), cache="whole").run(ROWS[2], 0)
+    with pytest.raises(KeyboardInterrupt):
+        make_runner(Steps(fatal)).run(ROWS[2], 0)
+    steps = Steps()
+    outcome = make_runner(steps).run(ROWS[2], 0)
+    assert np.array_equal(outcome.scores.global_logits, expected.scores.global_logits)
+    assert np.array_equal(outcome.scores.local_logits, expected.scores.local_logits)
+    assert steps.total <= 5 - max(fatal - 1, 0)
+
+
+def test_looking_again_at_test_time_alone_leaves_the_global_branch(make_runner):
+    runner = make_runner(Steps())
+    plain, again = runner.run(ROWS[0], 0), runner.run(ROWS[4], 0)
+    assert np.allclose(plain.scores.global_logits, again.scores.global_logits, atol=1e-5)
+    assert np.array_equal(plain.scores.local_logits, plain.scores.global_logits)
+    assert not np.allclose(again.scores.local_logits, again.scores.global_logits)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_results(make_runner, tmp_path, seeds):
+    runner = make_runner(Steps())
+    rows = rows_at(PLAN, runner.benchmarks)
+    assert rows == list(ROWS[:5])
+    outcomes = [runner.run(row, seed) for row in rows for seed in seeds]
+    results = results_json("systems", "tiny", PLAN, outcomes, runner.benchmarks, resamples=20)
+    write_results(tmp_path, results)
+    assert json.loads((tmp_path / "systems-tiny.json").read_text()) == results
+    assert results["missing"] == ["of another scale"]
+    assert [len(row["runs"]) for row in results["rows"]] == [len(seeds)] * 5
+    assert [row["steps"] for row in results["rows"]] == [2, 10, 2, 2, 2]
+    text = (tmp_path / "systems-tiny.md").read_text()
+    assert text == markdown(results)
+    assert "| DiD | 2 | 3 | 86.4 |" in text
+    assert "(84.8)" in text  # CP of table 1
+    assert "Not run at this scale: of another scale." in text
+    own = {row["name"]: row["fusion"] for row in results["rows"]}
+    assert own["MCAR"] == "max"
+    with Image.open(tmp_path / "systems-tiny.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_a_sweep_is_drawn_as_curves(make_runner, tmp_path):
+    rows = tuple(Row(f"{x}", {"box_threshold": x}, curve="λ", x=x) for x in (0.3, 0.6))
+    plan, runner = Experiment("Sweep", rows), make_runner(Steps(), start=False)
+    outcomes = [runner.run(row, 0) for row in rows]
+    write_results(tmp_path, results_json("s", "tiny", plan, outcomes, runner.benchmarks, 20))
+    assert (tmp_path / "s-tiny.png").exists()
+
+
+# The plans
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_rows_are_possible_and_different(scale, name, tmp_path):
+    """Every row of every experiment makes a configuration that is not refused."""
+    runner = Runner(SCALES[scale], tmp_path, tmp_path)
+    rows = rows_at(EXPERIMENTS[name], SCALES[scale])
+    assert rows
+    keys = set()
+    for row in rows:
+        config = runner.config_of(row, 0)
+        assert config.steps % 1 == 0
+        keys.add((str(config), str(row.scored_with), row.model.get("fusion"), row.curve))
+    assert len(keys) == len(rows)
+
+
+def test_a_row_by_passes_has_the_passes_of_did():
+    runner = Runner(SCALES["cpu"], None, None)
+    row = Row("Baseline", {"top_n": 0}, budget="passes")
+    config, did = runner.config_of(row, 0), runner.config_of(Row("DiD"), 0)
+    assert config.steps * 1 == did.steps * 5
+
+
+def test_parts_of_the_input_as_views(randomized):
+    runner = Runner(SCALES["cpu"], None, None)
+    config = runner.config_of(Row("half", view_part=0.5), 0)
+    assert config.model.view_size == (56, 56)
+    assert build_model(replace(config.model, weights="random"), 18).view_size == (56, 56)
+
+
+def test_the_papers_numbers():
+    """As METHOD's list of them has it."""
+    numbers = {
+        name: {row.name: row.paper["mAP"] for row in EXPERIMENTS[name].rows if "mAP" in row.paper}
+        for name in ("table1", "table2", "table3", "table4", "table5")
+    }
+    assert numbers == {
+        "table1": {
+            **{"Baseline": 85.1, "CSRA": 85.2, "ML-GCN": 83.0, "MS-CMA": 83.8, "SSGRL": 83.8},
+            **{"ADD-GCN": 85.2, "MCAR": 83.8, "DiD": 86.4},
+        },
+        "table2": {
+            **{"HCP, VOC 2007": 90.9, "SSGRL, VOC 2007": 95.0, "ADD-GCN, VOC 2007": 96.0},
+            **{"DiD, VOC 2007": 96.2, "HCP, VOC 2012": 90.5, "SSGRL, VOC 2012": 94.8},
+            **{"ADD-GCN, VOC 2012": 95.5, "DiD, VOC 2012": 96.8},
+        },
+        "table3": {"Baseline": 81.3, "hadamard": 83.2, "sum": 82.0, "none": 82.5},
+        "table4": {"DiD's": 83.2, "MCAR's": 81.6, "random": 81.6},
+        "table5": {"descending": 83.2, "ascending": 81.6, "random": 81.6},
+    }

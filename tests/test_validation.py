@@ -1,0 +1,158 @@
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from didvit import training
+from didvit.checkpoint import load_checkpoint
+from didvit.data.table import read_table
+from didvit.evaluation import report, score_table
+from didvit.training import train
+from didvit.validation import best_step, looks_again
+from runs import MODEL, Record, results_of, tiny_config
+
+pytestmark = pytest.mark.usefixtures("without_curves")
+
+# Which evaluation is the best
+
+
+def evaluations(whole_images, own_fusion):
+    """The history of an evaluation after every step."""
+    pairs = zip(whole_images, own_fusion, strict=True)
+    return [
+        {"step": step, "loss": 1.0, "val_global": whole, "val_mean": own}
+        for step, (whole, own) in enumerate(pairs, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("global_steps", "whole_images", "own_fusion", "expected"),
+    [
+        (0, (1, 9, 1, 1), (1, 2, 4, 3), (1, 2, 3, 3)),  # the model's fusion alone counts
+        (0, (1, 1, 1, 1), (5, 5, 5, 5), (1, 1, 1, 1)),  # the first of equals
+        (2, (9, 8, 1, 1), (9, 8, 3, 2), (1, 1, 3, 3)),  # chosen anew after the global steps
+        (2, (8, 9, 1, 1), (8, 9, 3, 4), (1, 2, 3, 4)),
+        (3, (8, 9, 7, 1), (8, 9, 7, 1), (1, 2, 2, 4)),  # the last has nothing to compete with
+        (4, (8, 9, 7, 6), (8, 9, 7, 99), (1, 2, 2, 2)),  # of global steps alone, whole images do
+        (4, (6, 7, 8, 9), (6, 7, 8, 1), (1, 2, 3, 4)),
+    ],
+)
+def test_best_step(make_config, global_steps, whole_images, own_fusion, expected):
+    config = make_config(steps=4, global_steps=global_steps, evaluate_every=1)
+    history = evaluations(whole_images, own_fusion)
+    assert tuple(best_step(config, history[:count]) for count in range(1, 5)) == expected
+    last = dataclasses.replace(config, choose="last")
+    assert tuple(best_step(last, history[:count]) for count in range(1, 5)) == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("global_steps", "expected"),
+    [(0, (True,) * 4), (2, (False, False, True, True)), (4, (False, False, False, True))],
+)
+def test_regions_are_scored_after_the_global_steps_and_in_the_end(
+    make_config, global_steps, expected
+):
+    config = make_config(steps=4, global_steps=global_steps)
+    assert tuple(looks_again(config, step) for step in range(1, 5)) == expected
+
+
+# A run whose every step looks at whole images alone
+
+SETTINGS = {
+    "steps": 4,
+    "global_steps": 4,
+    "evaluate_every": 1,
+    "save_every": 2,
+    "freeze_backbone": False,
+    "ema": 0.5,
+    "model": dataclasses.replace(MODEL, localization="random"),
+}
+
+
+def score_whole_images(monkeypatch, *scores):
+    """Let whole images have these mAPs at the steps; what is scored after them is not touched."""
+    left = list(scores)
+
+    def fake(*arguments):
+        result = report(*arguments)
+        if left:
+            of_global = dataclasses.replace(result.fusions["global"], mAP=left.pop(0))
+            result.fusions["global"] = of_global
+        return result
+
+    monkeypatch.setattr(training, "report", fake)
+
+
+def metrics_of(folder) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_best_of_global_steps_is_chosen_by_whole_images(make_config, squares, monkeypatch):
+    score_whole_images(monkeypatch, 10, 30, 20, 25)
+    config, record = make_config(**SETTINGS), Record()
+    train(config, record)
+    assert [best for *_, best in record.of("evaluation")] == [True, True, False, False]
+    metrics = metrics_of(config.output)
+    assert metrics.pop("step") == 2
+    assert metrics_of(config.output / "last")["step"] == 4
+
+    # The regions of the chosen weights were scored too.
+    chosen = load_checkpoint(config.output)
+    table = read_table(squares[1], chosen.labels)
+    scores = score_table(chosen.model, table, MODEL.image_size, torch.device("cpu"))
+    assert (scores.global_logits != scores.local_logits).any()
+    assert metrics == report(scores, chosen.labels).to_dict()
+
+
+def test_the_last_of_global_steps_can_be_the_best(make_config, monkeypatch):
+    score_whole_images(monkeypatch, 10, 20, 30, 40)
+    config = make_config(**SETTINGS)
+    train(config)
+    assert metrics_of(config.output) == metrics_of(config.output / "last")
+    assert metrics_of(config.output)["fusions"]["global"]["mAP"] == 40
+
+
+class KilledError(Exception):
+    pass
+
+
+def kill_at(monkeypatch, name, call):
+    """End a run in a method of its trainer that is called for so many times."""
+    calls, method = [], getattr(training.Trainer, name)
+
+    def dying(self, *arguments):
+        calls.append(None)
+        if len(calls) == call:
+            raise KilledError
+        return method(self, *arguments)
+
+    monkeypatch.setattr(training.Trainer, name, dying)
+
+
+@pytest.fixture
+def second_is_best(monkeypatch):
+    monkeypatch.setattr(training, "best_step", lambda _, rows: min(2, int(rows[-1]["step"])))
+
+
+@pytest.fixture
+def whole(squares, second_is_best, tmp_path):
+    return results_of(train(tiny_config(tmp_path / "whole", *squares, **SETTINGS)))
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [("_learn", 3), ("_evaluate", 3), ("_evaluate", 4), ("_look_again", 1), ("_save", 2),
+     ("_save", 3)],
+)  # fmt: skip
+def test_killed_before_its_regions_are_scored_it_ends_the_same(
+    whole, make_config, monkeypatch, name, call
+):
+    config = make_config(**SETTINGS)
+    with monkeypatch.context() as patch:
+        kill_at(patch, name, call)
+        with pytest.raises(KilledError):
+            train(config)
+    train(dataclasses.replace(config, resume=True))
+    assert results_of(config.output) == whole
+    assert metrics_of(config.output)["step"] == 2
