@@ -19,6 +19,9 @@ docs:
     {{bin}}pip install -q -e '.[docs]'
     {{bin}}mkdocs build --strict
 
-# time and memory of inference against plain timm forwards
-bench:
+# time and memory: inference against plain timm forwards, training against a bare loop, the paper's step
+bench data:
     {{bin}}python benchmarks/inference.py --output benchmarks/results/inference.json
+    {{bin}}python benchmarks/training.py --data {{data}}/coco18 --ema 0.998 --clip-norm 1 --steps 22 --output benchmarks/results/training-112.json
+    {{bin}}python benchmarks/training.py --data {{data}}/coco18 --ema 0.998 --clip-norm 1 --steps 12 --size 224 --output benchmarks/results/training-224.json
+    {{bin}}python benchmarks/recipe_steps.py --root {{data}}/VOCdevkit --output benchmarks/results/recipe-steps.json

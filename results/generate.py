@@ -70,11 +70,39 @@ Times are medians of {repeats} pairs (and their range); memory is one process ea
 {benchmark_command} --repeats {repeats} --output benchmarks/results/inference.json
 ```
 
+## Speed of training
+
+A step of the engine (reading, network, optimizer, moving average, clipping, records) over a bare loop's forward and backward pass
+and optimizer on the same batch in memory: pairs of neighboring steps in one process, ViT-S/14, whole images, 32 a step, {training_cores}.
+
+{training}
+
+Times vary by 20 % from step to step on this machine; at 112 pixels reading takes its share of the same two cores. From
+`benchmarks/results/training-112.json` and `training-224.json`, by
+
+```bash
+python benchmarks/training.py --data coco18 --ema 0.998 --clip-norm 1 --steps 22 --output benchmarks/results/training-112.json
+python benchmarks/training.py --data coco18 --ema 0.998 --clip-norm 1 --steps 12 --size 224 --output benchmarks/results/training-224.json
+```
+
+The paper's step (recipe `voc2007`: ViT-B/16 at 448 pixels, random weights), with {recipe_batch} of its 32 images, on the same machine; the second of two steps:
+
+{recipe_steps}
+
+From `benchmarks/results/recipe-steps.json`, by `python benchmarks/recipe_steps.py --root VOCdevkit`.
+
 ## Versions
 
 {versions}
 """
 
+
+CASES = {
+    "{}": "both branches, K = 4",
+    '{"activation_checkpointing": true}': "the same with activation checkpointing",
+    '{"model.top_n": 0}': "the baseline",
+}
+"""Of the recipe's steps."""
 
 SCORED_ON_TEST = "The {num_images} test images were scored once."
 SCORED_ON_VALIDATION = (
@@ -119,8 +147,40 @@ def page() -> str:
                 f"{row['did_peak_mb']:.0f}",
             ]
         )
+    training = [
+        ["input", "time ratio", "quartiles", "engine, images/s"]
+        + [f"read by {n} worker{'s' * (n != 1)}, images/s" for n in (0, 1, 2)]
+    ]
+    for size in (112, 224):
+        row = _read(f"benchmarks/results/training-{size}.json")
+        low, high = row["ratio_quartiles"]
+        training.append(
+            [
+                str(size),
+                f"{row['ratio']:.2f}",
+                f"{low:.2f}-{high:.2f}",
+                f"{row['engine_images_per_second']:.1f}",
+                *(f"{value:.0f}" for value in row["loader_images_per_second"].values()),
+            ]
+        )
+    recipe = _read("benchmarks/results/recipe-steps.json")
+    recipe_steps = [["step", "seconds", "seconds for 32 images", "peak memory, MB"]]
+    for row in recipe["rows"]:
+        seconds = row["seconds"][-1]
+        recipe_steps.append(
+            [
+                CASES[json.dumps(row["settings"])],
+                f"{seconds:.0f}",
+                f"{seconds * 32 / recipe['batch_size']:.0f}",
+                f"{row['peak_mb']:.0f}",
+            ]
+        )
     return TEXT.format(
         **model,
+        training=_table(training),
+        training_cores=row_machine(_read("benchmarks/results/training-224.json")),
+        recipe_steps=_table(recipe_steps),
+        recipe_batch=recipe["batch_size"],
         num_validation=run["validation"]["num_images"],
         scored_on=SCORED_ON_TEST.format(**scored) if run["test"] else SCORED_ON_VALIDATION,
         seconds=run["duration"],
@@ -159,6 +219,11 @@ def page() -> str:
         benchmark_command=speed["command"],
         versions=_table([["package", "version"], *map(list, run["versions"].items())]),
     )
+
+
+def row_machine(result: dict) -> str:
+    """The machine of a benchmark."""
+    return result["versions"]["machine"]
 
 
 def _read(name: str) -> dict:

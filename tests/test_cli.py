@@ -342,6 +342,9 @@ def test_no_path(didvit):
         ("predict", "a.jpg", "--top-n", "1.5"),
         ("evaluate",),
         ("evaluate", "a.csv"),
+        ("evaluate", "--data", "a.csv", "--submission", "b", "--competition", "comp3"),
+        ("data", "check-submission"),
+        ("data", "check-submission", "files"),
         ("train",),
         ("train", "--data.train", "a.csv", "--data.val", "b.csv"),
         ("train", "--data.train", "a.csv", "--data.val", "b.csv", "--output", "c", "--steps", "0"),
@@ -613,20 +616,102 @@ def test_recipes_are_listed(didvit):
 # VOC 2012's server
 
 
-def test_submission(didvit, save_tiny_model, tmp_path):
-    model = save_tiny_model(tmp_path / "model", voc.LABELS)
+IMAGE_IDS = ["2008_000001", "2008_000002"]
+
+
+@pytest.fixture
+def voc2012(tmp_path) -> str:
+    """The test part of VOC 2012, whose labels are not known."""
     folder = tmp_path / "VOC2012"
-    ids = ["2008_000001", "2008_000002"]
-    for name in ids:
+    for name in IMAGE_IDS:
         save(folder / "JPEGImages" / f"{name}.jpg")
     (folder / "ImageSets" / "Main").mkdir(parents=True)
-    (folder / "ImageSets" / "Main" / "test.txt").write_text("\n".join(ids) + "\n")
-    arguments = "evaluate", "--model", model, "--data", f"{folder}:test", "--workers", 0
-    result = didvit(*arguments, "--submission", tmp_path / "files")
+    (folder / "ImageSets" / "Main" / "test.txt").write_text("\n".join(IMAGE_IDS) + "\n")
+    return f"{folder}:test"
+
+
+@pytest.fixture
+def evaluate_voc2012(didvit, save_tiny_model, voc2012, tmp_path):
+    model = save_tiny_model(tmp_path / "model", voc.LABELS)
+    arguments = "evaluate", "--model", model, "--data", voc2012, "--workers", 0, "--device", "cpu"
+    return functools.partial(didvit, *arguments)
+
+
+def test_submission(evaluate_voc2012, tmp_path):
+    result = evaluate_voc2012("--submission", tmp_path / "files")
     assert result.code == 0, result.err
     assert result.out == ""  # nothing is known, so nothing is measured
-    assert validate_submission(tmp_path / "files", ids, voc.LABELS) == []
-    assert_one_line_error(didvit(*arguments), "nothing can be measured", "--submission")
+    assert validate_submission(tmp_path / "files", IMAGE_IDS, voc.LABELS) == []
+    assert_one_line_error(evaluate_voc2012(), "nothing can be measured", "--submission")
+
+
+def test_submission_needs_every_image(evaluate_voc2012, tmp_path):
+    broken = tmp_path / "VOC2012" / "JPEGImages" / "2008_000002.jpg"
+    broken.write_text("not an image")
+    result = evaluate_voc2012("--submission", tmp_path / "files")
+    assert result.code == 2
+    assert result.err.splitlines()[-1].startswith("didvit: error: a submission needs all images")
+    assert str(broken) in result.err
+    assert not (tmp_path / "files").exists()
+
+
+@pytest.mark.parametrize("competition", ["comp1", "comp2"])
+def test_competition_of_a_submission(evaluate_voc2012, didvit, voc2012, tmp_path, competition):
+    folder, chosen = tmp_path / "files", ("--competition", competition)
+    assert evaluate_voc2012("--submission", folder, *chosen).code == 0
+    problems = validate_submission(folder, IMAGE_IDS, voc.LABELS, competition=competition)
+    assert problems == []
+    check = "data", "check-submission", folder, "--data", voc2012
+    result = didvit(*check, *chosen)
+    assert (result.code, result.out) == (0, "")
+    assert "nothing is wrong with the scores of 20 labels and 2 images" in result.err
+    other = {"comp1": "comp2", "comp2": "comp1"}[competition]
+    result = didvit(*check, "--competition", other)
+    assert result.code == 3
+    assert len(result.out.splitlines()) == 40  # every file is missing, and every one unexpected
+
+
+def test_competition_is_that_of_a_submission(evaluate_voc2012):
+    result = evaluate_voc2012("--competition", "comp2")
+    assert_one_line_error(result, "--competition comp2", "expected --submission DIR")
+
+
+def test_check_of_a_submission_names_what_is_wrong(
+    evaluate_voc2012, didvit, save_tiny_model, voc2012, tmp_path
+):
+    folder = tmp_path / "files"
+    assert evaluate_voc2012("--submission", folder).code == 0
+    place = folder / "results" / "VOC2012" / "Main"
+    path = place / "comp1_cls_test_cat.txt"
+    path.write_text("2008_000001 nan\n2008_000003 1\n")
+    check = "data", "check-submission", folder, "--data", voc2012
+    result = didvit(*check)
+    assert result.code == 3
+    assert result.out.splitlines() == validate_submission(folder, IMAGE_IDS, voc.LABELS)
+    assert [line.removeprefix(str(path)) for line in result.out.splitlines()] == [
+        ", line 1, '2008_000001 nan': the score is not a finite number",
+        ", line 2, '2008_000003 1': the image is not among those of the split",
+        ": 1 of 2 images are missing, such as 2008_000002",
+    ]
+    assert result.err == ""
+
+    # Of a model that knows two labels, two files are expected.
+    model = save_tiny_model(tmp_path / "other", ("cat", "dog"))
+    table = write_table(tmp_path / "t.csv", "VOC2012/JPEGImages/2008_000001.jpg,")
+    result = didvit(
+        *("data", "check-submission", folder, "--data", table, "--model", model),
+    )
+    assert result.code == 3
+    assert sum("is not part of a submission" in line for line in result.out.splitlines()) == 18
+
+
+def test_submission_that_is_not_there(didvit, voc2012, tmp_path):
+    check = "data", "check-submission", tmp_path / "nowhere", "--data"
+    result = didvit(*check, voc2012)
+    assert result.code == 3
+    assert "nowhere" in result.out
+    assert "no such folder" in result.out
+    assert_one_line_error(didvit(*check, "nothing.csv"), "nothing.csv", "no such file")
 
 
 # data
@@ -673,7 +758,17 @@ def test_impossible_data(didvit, arguments, words):
 
 @pytest.mark.parametrize(
     "command",
-    ["", "predict", "evaluate", "train", "train voc2007", "pack", "data", "data check"],
+    [
+        "",
+        "predict",
+        "evaluate",
+        "train",
+        "train voc2007",
+        "pack",
+        "data",
+        "data check",
+        "data check-submission",
+    ],
 )
 def test_help_does_not_wait_for_torch(command):
     code = (
@@ -695,12 +790,13 @@ def test_help_does_not_wait_for_torch(command):
     ("command", "options"),
     [
         ("predict", "PATH --model --output --json --threshold --top-n --batch-size --device"),
-        ("evaluate", "--data --model --json --submission --batch-size --workers --device"),
+        ("evaluate", "--data --model --json --submission --competition --batch-size --workers"),
+        ("data check-submission", "DIR --data --model --competition"),
         ("train", "--data.train --data.val --output --model.backbone --steps --seed"),
     ],
 )
 def test_help_names_every_option(didvit, command, options):
-    result = didvit(command, "--help")
+    result = didvit(*command.split(), "--help")
     assert result.code == 0
     for option in options.split():
         assert option in result.out
@@ -727,7 +823,8 @@ def documented_commands() -> list[str]:
 
 @pytest.mark.parametrize("command", documented_commands())
 def test_documented_commands_parse(didvit, monkeypatch, command):
-    for name in ("predict", "evaluate", "train", "pack", "check", "download"):
+    names = "predict", "evaluate", "train", "pack", "check", "check_submission", "download"
+    for name in names:
         stub = functools.wraps(getattr(cli, name))(lambda *args, **kwargs: 0)
         monkeypatch.setattr(cli, name, stub)
     result = didvit(*shlex.split(command)[1:])

@@ -140,6 +140,8 @@ class TestTrainConfig:
             ("layer_decay", {"layer_decay": 0.0, "freeze_backbone": False}),
             ("layer_decay", {"layer_decay": 1.1, "freeze_backbone": False}),
             ("layer_decay", {"layer_decay": 0.9}),
+            ("head_rate", {"head_rate": 0.0, "freeze_backbone": False}),
+            ("head_rate", {"head_rate": 10.0}),
             ("clip_norm", {"clip_norm": 0.0}),
             ("clip_norm", {"clip_norm": float("nan")}),
             ("ema", {"ema": 1.0}),

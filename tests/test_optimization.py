@@ -42,7 +42,7 @@ EVERYTHING = {"freeze_backbone": False}
     [
         {},
         EVERYTHING,
-        EVERYTHING | {"layer_decay": 0.5},
+        EVERYTHING | {"layer_decay": 0.5, "head_rate": 10.0},
         EVERYTHING | {"freeze_blocks": 2, "layer_decay": 0.5},
         EVERYTHING | {"freeze_blocks": 6},
     ],
@@ -61,7 +61,8 @@ def test_every_trained_parameter_is_in_one_group(make_config, build, optimizer, 
     for names, group in zip(names_of(model, groups), groups, strict=True):
         for name in names:
             power = distance_from_head(name, depth)
-            assert group["lr_scale"] == pytest.approx(config.layer_decay**power), name
+            expected = config.head_rate if name.startswith("head") else config.layer_decay**power
+            assert group["lr_scale"] == pytest.approx(expected), name
             is_matrix = name.endswith("weight") and "norm" not in name
             decayed = optimizer == "sgd" or is_matrix
             assert group["weight_decay"] == (0.1 if decayed else 0.0), name

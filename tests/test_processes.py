@@ -1,7 +1,9 @@
-"""The command in processes of its own, which are killed, stopped and started again."""
+"""What processes are refused; and the command in processes of its own, which are killed, stopped
+and started again."""
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,10 +13,73 @@ from pathlib import Path
 import pytest
 import torch
 
-from didvit.config import TrainConfig, to_json
-from didvit.processes import stopping_at_sigterm
+from didvit import processes
+from didvit.config import ConfigError, TrainConfig, to_json
+from didvit.processes import check_processes, stopping_at_sigterm
 from didvit.training import train
 from runs import RESULTS, assert_near, read_csv, results_of, tiny_config, weights_of, write_table
+
+# What cannot be had is refused
+
+
+@pytest.fixture
+def a_machine(monkeypatch):
+    """A function that sets up what a machine has and what a launcher says."""
+
+    def set_up(gpus: int, world_size: str | None) -> None:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        found = {"auto": "cuda" if gpus else "cpu"}
+        monkeypatch.setattr(
+            processes, "choose_device", lambda name: torch.device(found.get(name, name))
+        )
+        monkeypatch.delenv("WORLD_SIZE", raising=False)
+        if world_size is not None:
+            monkeypatch.setenv("WORLD_SIZE", world_size)
+
+    return set_up
+
+
+@pytest.mark.parametrize(
+    ("gpus", "world_size", "settings"),
+    [
+        (0, None, {}),
+        (0, "1", {}),
+        (0, None, {"devices": 3}),
+        (0, None, {"precision": "bf16-mixed"}),
+        (0, "6", {"devices": 3, "num_nodes": 2}),
+        (0, None, {"device": "cpu:0", "devices": 2}),
+        (2, None, {"device": "auto", "devices": 2, "precision": "fp16-mixed"}),
+        (2, None, {"device": "cuda:1"}),
+        (2, "6", {"device": "cuda", "devices": 2, "num_nodes": 3}),
+        (1, None, {"device": "cpu", "devices": 3}),
+    ],
+)
+def test_processes_that_can_be_had(make_config, a_machine, gpus, world_size, settings):
+    a_machine(gpus, world_size)
+    check_processes(make_config(**settings))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "world_size", "settings", "words"),
+    [
+        (0, "2", {}, "devices is 1 and num_nodes 1, but 2 processes were started (WORLD_SIZE)"),
+        (0, "3", {"devices": 3, "num_nodes": 2}, "devices is 3 and num_nodes 2, but 3 processes"),
+        (0, "", {}, "but  processes were started (WORLD_SIZE); expected devices x num_nodes to be"),
+        (4, None, {"device": "cuda:1", "devices": 2}, "cuda:1 is one device, and devices is 2"),
+        (1, None, {"device": "cuda", "devices": 2}, "devices is 2, and there are 1 GPUs"),
+        (1, None, {"device": "auto", "devices": 3}, "devices is 3, and there are 1 GPUs"),
+        (0, None, {"precision": "fp16-mixed"}, "precision fp16-mixed needs a GPU; expected fp32"),
+        (0, None, {"device": "auto", "precision": "fp16-mixed"}, "fp16-mixed needs a GPU"),
+        (2, None, {"device": "cpu", "precision": "fp16-mixed"}, "fp16-mixed needs a GPU"),
+    ],
+)
+def test_processes_that_are_refused(make_config, a_machine, gpus, world_size, settings, words):
+    a_machine(gpus, world_size)
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        check_processes(make_config(**settings))
+
+
+# Killed, stopped and started again
 
 SETTINGS = {
     "steps": 30,

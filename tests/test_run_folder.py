@@ -90,6 +90,21 @@ def test_tensorboard_shows_every_step_once_after_a_kill_too(make_config):
     assert all(norm > 0 for _, norm in shown["train/gradient_norm"])
 
 
+def test_records_are_on_disk_when_a_run_fails(make_config):
+    config = make_config(steps=2)
+    folder = RunFolder(config.output)
+
+    def fail():
+        with folder.records(config, 0, {}):
+            folder.log_step(1, 0.5, 0.25, 2.0)
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        fail()
+    shown = {"loss": 0.5, "learning_rate": 0.25, "gradient_norm": 2.0}
+    assert scalars(config.output) == {f"train/{k}": [(1, value)] for k, value in shown.items()}
+
+
 # What is refused
 
 

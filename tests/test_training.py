@@ -358,8 +358,10 @@ def fake_scores(monkeypatch, maps):
         ({"global_steps": 1}, (90, 20, 30), 3),
         ({"global_steps": 1}, (90, 30, 20), 2),
         ({"global_steps": 2}, (10, 90, 20), 3),
-        # The last evaluation looks again in any case, and so has nothing to compete with.
-        ({"global_steps": 3}, (10, 30, 20), 3),
+        # Where all steps are global, whole images choose, whose scores are the reverse here; what
+        # comes last is the score of the regions of the weights that they chose.
+        ({"global_steps": 3}, (30, 10, 20, 50), 2),
+        ({"global_steps": 3}, (30, 20, 10), 3),
     ],
 )
 def test_best_step_is_kept_and_the_last(make_config, monkeypatch, settings, maps, best):

@@ -9,18 +9,28 @@ from typing import Annotated
 
 import tyro
 
-from didvit.commands import SUCCESS, check, download, evaluate, pack, predict, train
+from didvit.commands import (
+    SUCCESS,
+    check,
+    check_submission,
+    download,
+    evaluate,
+    pack,
+    predict,
+    train,
+)
 from didvit.config import ConfigError, Stopped, TrainConfig
+from didvit.experiments.command import experiment
 
 FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
 def data() -> int:
-    """Check data sets before a model learns from them, or download VOC."""
+    """Check data sets before a model learns from them, check a submission, or download VOC."""
     return _run(
-        {"check": check, "download": download},
+        {"check": check, "check-submission": check_submission, "download": download},
         "didvit data",
-        "Check data sets before a model learns from them, or download VOC.",
+        cleandoc(data.__doc__ or ""),
         sys.argv[2:],
     )
 
@@ -42,6 +52,7 @@ def main() -> None:
                     "evaluate": evaluate,
                     "train": _train_command(recipe, arguments),
                     "pack": pack,
+                    "experiment": experiment,
                     "data": data,
                 },
                 "didvit",

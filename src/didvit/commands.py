@@ -19,6 +19,11 @@ ImagePaths = Annotated[
 OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
 OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
 OptionalCount = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
+OptionalModel = Annotated[str | None, tyro.conf.arg(metavar="MODEL", help_behavior_hint="")]
+Competition = Literal["comp1", "comp2"]
+OptionalCompetition = Annotated[
+    Competition | None, tyro.conf.arg(metavar="{comp1,comp2}", help_behavior_hint="")
+]
 
 
 def predict(
@@ -97,6 +102,7 @@ def evaluate(
     model: str = "default",
     json: OptionalFile = None,
     submission: OptionalFolder = None,
+    competition: OptionalCompetition = None,
     difficult: Literal["ignore", "positive", "negative"] = "ignore",
     without_labels: Literal["keep", "drop"] = "keep",
     resamples: int = 1000,
@@ -114,6 +120,8 @@ def evaluate(
         model: 'default', or a folder that 'didvit train' wrote.
         json: File for the metrics, in percent.
         submission: Folder for the scores in the format of VOC 2012's evaluation server.
+        competition: With --submission: comp1 (the default) for a model that learned from VOC's
+            training and validation data alone, comp2 for one that learned from other data too.
         difficult: VOC's labels with difficult objects alone: unknown, present or absent.
         without_labels: COCO's images without any object: kept or left out.
         resamples: Of the bootstrap for the intervals of mAP, which takes minutes on tens of
@@ -134,6 +142,11 @@ def evaluate(
 
     _check_file("--json", json)
     _check_folder("--submission", submission)
+    if competition and not submission:
+        raise ConfigError(
+            f"--competition {competition} is for the files of a submission; expected "
+            "--submission DIR with it"
+        )
     for name, value in (("resamples", resamples), ("workers", workers)):
         if value < 0:
             raise ConfigError(f"--{name} is {value}; expected 0 or more")
@@ -154,7 +167,7 @@ def evaluate(
     for failure in scores.failures:
         console.print(f"[red]failed[/red] {escape(failure)}")
     if submission:
-        submit(submission, scores, table, checkpoint.config.fusion)
+        submit(submission, scores, table, checkpoint.config.fusion, competition or "comp1")
         console.print(f"the files for the evaluation server are in {escape(str(submission))}")
     if labeled:
         result = report(scores, checkpoint.labels, resamples)
@@ -263,6 +276,49 @@ def check(
         with whole_file(picture) as path:
             draw_report(result).save(path)
     return SOMETHING_FAILED if result.problems else SUCCESS
+
+
+def check_submission(
+    folder: Annotated[
+        Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR", help_behavior_hint="")
+    ],
+    /,
+    data: str,
+    model: OptionalModel = None,
+    competition: Competition = "comp1",
+) -> int:
+    """Check files for VOC 2012's evaluation server, with one line per problem.
+
+    Reports files that are missing or do not belong there, images that are missing, unknown or
+    listed twice, and scores that are no finite number. Exit code 0 if nothing is wrong, 3 if
+    something is; 2 for wrong usage.
+
+    Args:
+        folder: What 'didvit evaluate --submission' wrote, or other files of that format.
+        data: Data set with the images that were to be scored, as PATH or PATH:SPLIT.
+        model: Model whose labels were to be scored (default: the labels of the data set).
+        competition: comp1 for a model that learned from VOC's training and validation data alone,
+            comp2 for one that learned from other data too.
+    """
+    from didvit.checkpoint import load_checkpoint
+    from didvit.console import stderr_console
+    from didvit.data.datasets import read_dataset
+    from didvit.submission import image_ids, validate_submission
+
+    table = read_dataset(data, load_checkpoint(model).labels if model else None)
+    problems = validate_submission(
+        folder, image_ids(table.images), table.labels, competition=competition
+    )
+    for problem in problems:
+        print(problem)
+    if not problems:
+        stderr_console().print(
+            f"{folder}: nothing is wrong with the scores of {len(table.labels)} labels and "
+            f"{len(table)} images",
+            markup=False,
+            soft_wrap=True,
+        )
+    return SOMETHING_FAILED if problems else SUCCESS
 
 
 def download(

@@ -204,7 +204,10 @@ class TrainConfig:
     where the backbone is frozen, else 0.0003."""
     layer_decay: float = 1.0
     """Each block of the backbone learns at this times the rate of the block above it; the last
-    block at the head's."""
+    block at the schedule's."""
+    head_rate: float = 1.0
+    """The head learns at this times the rate of the backbone's last block: new heads may want more
+    than a trained backbone."""
     momentum: float | None = None
     """Of sgd alone. Unset: 0.9."""
     weight_decay: float = 1e-5
@@ -278,6 +281,7 @@ class TrainConfig:
         _expect(min(self.small_size) > 0, self, "small_size", "a height and a width in pixels")
         _expect(self.learning_rate is None or self.learning_rate > 0, self, "learning_rate", "> 0")
         _expect(0 < self.layer_decay <= 1, self, "layer_decay", "a number in (0, 1]")
+        _expect(self.head_rate > 0, self, "head_rate", "> 0")
         _expect(self.weight_decay >= 0, self, "weight_decay", "0 or more")
         _expect(0 <= self.warmup < 1, self, "warmup", "a number in [0, 1)")
         _expect(self.clip_norm is None or self.clip_norm > 0, self, "clip_norm", "> 0, or unset")
@@ -285,7 +289,8 @@ class TrainConfig:
         _expect(self.freeze_blocks >= 0, self, "freeze_blocks", "0 or more")
         if self.freeze_backbone:
             _expect(self.freeze_blocks == 0, self, "freeze_blocks", "0: the whole backbone is")
-            _expect(self.layer_decay == 1, self, "layer_decay", "1: the backbone is frozen")
+            for name in ("layer_decay", "head_rate"):
+                _expect(getattr(self, name) == 1, self, name, "1: the backbone is frozen")
         _expect(0 <= self.seed < 2**31, self, "seed", "0 to 2147483647")
         if self.momentum is not None:
             _expect(self.optimizer == "sgd", self, "momentum", "none: adamw has no momentum")

@@ -21,7 +21,8 @@ from rich.table import Table
 
 from didvit.config import TrainConfig
 from didvit.evaluation import Report
-from didvit.training import TrainingObserver, looks_again
+from didvit.training import TrainingObserver
+from didvit.validation import looks_again
 
 RECENT_STEPS = 20
 """That the loss and speed shown are means of."""
@@ -134,14 +135,16 @@ def step_costs(config: TrainConfig, num_validation: int) -> list[tuple[float, fl
     """
     height, width = config.model.image_size
     small_area = config.small_size[0] * config.small_size[1] / (height * width)
+    view_height, view_width = config.model.view_size or config.model.image_size
+    views = config.model.top_n * view_height * view_width / (height * width)
     costs = []
     for step in range(config.steps):
-        looks = 1 if step < config.global_steps else 1 + config.model.top_n
+        looks = 1 if step < config.global_steps else 1 + views
         area = small_area if step < config.small_steps else 1.0
         due = (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps
         passes = 1 if config.freeze_backbone else 3
         learning = passes * config.batch_size * looks * area
-        scored = 1 + config.model.top_n if looks_again(config, step + 1) else 1
+        scored = 1 + views if looks_again(config, step + 1) else 1
         costs.append((learning, float(num_validation * scored) if due else 0.0))
     return costs
 

@@ -25,7 +25,7 @@ from didvit.metrics import (
     precision_recall,
     voc11_average_precision,
 )
-from didvit.submission import write_submission
+from didvit.submission import Competition, image_ids, write_submission
 
 TOP_K = 3
 EVEN_ODDS = 0.0
@@ -228,10 +228,14 @@ def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def submit(folder: Path, scores: Scores, table: Table, fusion: str) -> None:
+def submit(
+    folder: Path,
+    scores: Scores,
+    table: Table,
+    fusion: str,
+    competition: Competition = "comp1",
+) -> None:
     """Write the files for VOC 2012's evaluation server: a logit for every image and label.
-
-    Images are called what their files are, without the suffix.
 
     Raises:
         DataError: An image could not be read (the server wants them all), or a name is none.
@@ -241,5 +245,5 @@ def submit(folder: Path, scores: Scores, table: Table, fusion: str) -> None:
     logits = FUSIONS[fusion](
         torch.from_numpy(scores.global_logits), torch.from_numpy(scores.local_logits)
     )
-    image_ids = [Path(str(image)).stem for image in table.images]
-    write_submission(folder, image_ids, logits.numpy(), table.labels)
+    ids = image_ids(table.images)
+    write_submission(folder, ids, logits.numpy(), table.labels, competition=competition)

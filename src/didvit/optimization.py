@@ -47,9 +47,9 @@ def build_optimizer(model: DiD, config: TrainConfig) -> Optimizer:
 def parameter_groups(model: DiD, config: TrainConfig) -> list[dict[str, Any]]:
     """What is not frozen, by layer, with the part of the learning rate that each layer gets.
 
-    The head's, the final norm's and the last block's part is 1, that of the block before is
-    ``layer_decay``, of the one before that ``layer_decay²``, down to the patch embedding. AdamW
-    does not decay biases, norms and tokens; SGD, as the paper has it, decays all.
+    The final norm's and the last block's part is 1, that of the block before is ``layer_decay``, of
+    the one before that ``layer_decay²``, down to the patch embedding; the head's is ``head_rate``.
+    AdamW does not decay biases, norms and tokens; SGD, as the paper has it, decays all.
     """
     vit, weight_decay = model.backbone.vit, config.weight_decay
     head = [parameter for parameter in model.head.parameters() if parameter.requires_grad]
@@ -63,7 +63,7 @@ def parameter_groups(model: DiD, config: TrainConfig) -> list[dict[str, Any]]:
         ([p for p in head if p.ndim > 1], weight_decay),
         ([p for p in head if p.ndim <= 1], 0.0),
     ):
-        groups.append({"params": params, "lr_scale": 1.0, "weight_decay": decay})
+        groups.append({"params": params, "lr_scale": config.head_rate, "weight_decay": decay})
     if config.optimizer == "sgd":
         groups = [group | {"weight_decay": weight_decay} for group in groups]
     return [group for group in groups if group["params"]]

@@ -19,7 +19,8 @@ from didvit.data.table import DataError
 from didvit.files import whole_file
 
 Competition = Literal["comp1", "comp2"]
-"""comp1 is for what learned from VOC's training and validation data alone, comp2 for the rest."""
+"""comp1 is for what learned from VOC's training and validation data alone; comp2 for what learned
+from other data too."""
 
 _PLACE = Path("results", "VOC2012", "Main")
 _NAME = re.compile(r"[\w-]+")
@@ -76,6 +77,11 @@ def write_submission(
                 "".join(lines), encoding="utf-8", newline="\n"
             )
     return folder / _PLACE
+
+
+def image_ids(images: Sequence[object]) -> list[str]:
+    """What the server calls images: their files' names, without the suffix."""
+    return [Path(str(image)).stem for image in images]
 
 
 def validate_submission(

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from didvit.data.datasets import read_dataset
 from didvit.data.images import read_image
-from didvit.data.table import DataError
+from refusals import refused
 
 hf = pytest.importorskip("datasets")
 
@@ -37,13 +37,6 @@ def make(labels, feature, column="labels", **others):
     values = {"image": images, column: labels}
     values |= {name: values for name, (_, values) in others.items()}
     return hf.Dataset.from_dict(values, features=hf.Features(features))
-
-
-def refused(spec, *parts):
-    with pytest.raises(DataError) as caught:
-        read_dataset(spec)
-    for part in parts:
-        assert part in str(caught.value)
 
 
 class TestLabels:

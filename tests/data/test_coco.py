@@ -6,7 +6,7 @@ import pytest
 
 from didvit.data.datasets import read_dataset
 from didvit.data.images import read_image
-from didvit.data.table import DataError
+from refusals import refused
 
 CATEGORIES = [(3, "car"), (1, "person"), (90, "toothbrush"), (18, "dog")]
 IMAGES = {7: "000000000007.jpg", 2: "000000000002.jpg", 5: "000000000005.jpg"}
@@ -41,13 +41,6 @@ def write(tmp_path):
         return tmp_path
 
     return write_instances
-
-
-def refused(spec, *parts):
-    with pytest.raises(DataError) as caught:
-        read_dataset(spec)
-    for part in parts:
-        assert part in str(caught.value)
 
 
 class TestRead:

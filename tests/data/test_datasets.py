@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from refusals import refused
 
 from didvit.data.datasets import FORMATS, parse_spec, read_dataset, read_datasets
 from didvit.data.table import DataError, read_table
@@ -11,13 +12,6 @@ def touch(folder, *names):
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
-
-
-def refused(spec, *parts):
-    with pytest.raises(DataError) as caught:
-        read_dataset(spec)
-    for part in parts:
-        assert part in str(caught.value)
 
 
 class TestSpecs:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from didvit.data.datasets import read_dataset
 from didvit.data.images import ImageError, read_image
 from didvit.data.shards import expand
-from didvit.data.table import DataError
+from refusals import refused
 
 
 def png(seed):
@@ -37,13 +37,6 @@ def write_tar(path, members, mode="w"):
 
 def sample(key, seed, *labels):
     return [(f"{key}.png", png(seed)[0]), (f"{key}.json", json.dumps({"labels": labels}))]
-
-
-def refused(spec, *parts):
-    with pytest.raises(DataError) as caught:
-        read_dataset(spec)
-    for part in parts:
-        assert part in str(caught.value)
 
 
 class TestRead:

@@ -9,6 +9,7 @@ import torchvision
 from didvit.data.datasets import read_dataset
 from didvit.data.table import DataError
 from didvit.data.voc import LABELS, download_voc
+from refusals import refused
 
 XML = "<annotation>{}</annotation>"
 OBJECT = "<object><name>{}</name><difficult>{}</difficult>{}</object>"
@@ -50,13 +51,6 @@ def write_annotations(year):
     for image, objects in OBJECTS.items():
         text = "".join(OBJECT.format(*item, PART) for item in objects)
         (year / "Annotations" / f"{image}.xml").write_text(XML.format(text))
-
-
-def refused(spec, *parts, **options):
-    with pytest.raises(DataError) as caught:
-        read_dataset(spec, **options)
-    for part in parts:
-        assert part in str(caught.value)
 
 
 @pytest.mark.parametrize("write", [write_lists, write_annotations])

@@ -1,17 +1,22 @@
 """The harness on colored squares: a row is trained once, whoever asks for it, and told of whole."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
+import tyro
 from PIL import Image
 
-from didvit.config import DataConfig, ModelConfig, TrainConfig, build_model
+from didvit.config import ConfigError, DataConfig, ModelConfig, TrainConfig, build_model
 from didvit.evaluation import report
-from didvit.experiments import EXPERIMENTS, SCALES, Benchmark, Experiment, Row, Runner
-from didvit.experiments.plans import DID_COCO
+from didvit.experiments.benchmarks import SCALES, Benchmark
+from didvit.experiments.command import Name, experiment
+from didvit.experiments.plans import DID_COCO, EXPERIMENTS, Experiment, Row
 from didvit.experiments.results import markdown, results_json, rows_at, write_results
+from didvit.experiments.running import Runner, digest
 from didvit.training import TrainingObserver
 
 TINY = ModelConfig("test_vit", weights="random", image_size=(32, 48), top_n=2)
@@ -58,7 +63,8 @@ def make_runner(squares, tmp_path, without_curves):
             root,
             tmp_path / cache,
             "cpu",
-            lambda name: steps,
+            20,
+            lambda config: nullcontext(steps),
         )
 
     return make
@@ -127,7 +133,7 @@ def test_results(make_runner, tmp_path, seeds):
     rows = rows_at(PLAN, runner.benchmarks)
     assert rows == list(ROWS[:5])
     outcomes = [runner.run(row, seed) for row in rows for seed in seeds]
-    results = results_json("systems", "tiny", PLAN, outcomes, runner.benchmarks, resamples=20)
+    results = results_json("systems", "tiny", PLAN, outcomes, runner.benchmarks)
     write_results(tmp_path, results)
     assert json.loads((tmp_path / "systems-tiny.json").read_text()) == results
     assert results["missing"] == ["of another scale"]
@@ -148,8 +154,77 @@ def test_a_sweep_is_drawn_as_curves(make_runner, tmp_path):
     rows = tuple(Row(f"{x}", {"box_threshold": x}, curve="λ", x=x) for x in (0.3, 0.6))
     plan, runner = Experiment("Sweep", rows), make_runner(Steps(), start=False)
     outcomes = [runner.run(row, 0) for row in rows]
-    write_results(tmp_path, results_json("s", "tiny", plan, outcomes, runner.benchmarks, 20))
+    write_results(tmp_path, results_json("s", "tiny", plan, outcomes, runner.benchmarks))
     assert (tmp_path / "s-tiny.png").exists()
+
+
+def test_settings_that_are_off_or_do_not_matter_are_no_part_of_the_digest():
+    settings = {"model": {"top_n": 4}, "steps": 3}
+    same = {"model": {"top_n": 4, "view_size": None}, "steps": 3, "ema": 0.0, "output": "run"}
+    assert digest(settings) == digest(same)
+    others = [
+        {"model": {"top_n": 2}, "steps": 3},
+        {"model": {"top_n": 4}, "steps": 4},
+        {**same, "ema": 0.5},
+    ]
+    assert len({digest(other) for other in (settings, *others)}) == 4
+
+
+# The command
+
+
+def run_command(*arguments):
+    return tyro.cli(experiment, args=[str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def tiny_scale(make_runner, monkeypatch):
+    """The runner whose benchmark is that of the scale 'cpu'."""
+    runner = make_runner(Steps())
+    monkeypatch.setitem(SCALES, "cpu", runner.benchmarks)
+    return runner
+
+
+def test_the_command_writes_what_it_prints(tiny_scale, tmp_path, capsys):
+    out, cache = tmp_path / "out", tmp_path / "runs"
+    places = ["--root", tiny_scale.root, "--output", out, "--cache", cache, "--device", "cpu"]
+    arguments = ["order", *places, "--resamples", 20, "--seeds", 0, 3]
+    assert run_command(*arguments) == 0
+    assert capsys.readouterr().out.strip() == (out / "order-cpu.md").read_text().strip()
+    results = json.loads((out / "order-cpu.json").read_text())
+    assert [run["seed"] for run in results["rows"][0]["runs"]] == [0, 3]
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")}
+    assert len(before) == 4
+    run_command(*arguments)
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")} == before
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_the_command_draws_figure_3(tiny_scale, tmp_path, photographs, given):
+    out = tmp_path / "out"
+    arguments = ["--root", tiny_scale.root, "--output", out, "--cache", tmp_path / "runs"]
+    arguments += ["--images", photographs] if given else []
+    assert run_command("figure3", *arguments) == 0
+    with Image.open(out / "figure3-cpu.jpg") as picture:
+        assert picture.width > 1900
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["order", "--seeds", "1", "1"], "--seeds"),
+        (["order", "--images", "a.jpg"], "figure3"),
+        (["order", "--resamples", "0"], "--resamples"),
+        (["order"], "missing is no folder"),
+    ],
+)
+def test_the_command_refuses(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        run_command(*arguments, "--root", "missing")
+
+
+def test_the_command_has_every_experiment():
+    assert set(get_args(Name)) == {*EXPERIMENTS, "figure3"}
 
 
 # The plans

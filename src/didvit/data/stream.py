@@ -1,9 +1,9 @@
 """Images in a stream: of training, a pure function of (seed, step); of evaluation, in order."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from didvit.data.images import ImageError, read_image
 from didvit.data.table import DataError, Table
 from didvit.data.transforms import TRAIN_TRANSFORMS
+
+Reading = TypeVar("Reading")
 
 
 class Batch(NamedTuple):
@@ -123,33 +125,42 @@ class TrainingStream(Dataset):
             yield Batch(list(sources), torch.stack(targets), list(names), problems)
 
 
-class _Images(Dataset):
-    """Index → the pixels, or why there are none."""
+class _Readings(Dataset):
+    """Index → what reading the image gives, or why it gives nothing."""
 
-    def __init__(self, images: Sequence):
+    def __init__(self, images: Sequence, read: Callable[[Any], Any]):
         self.images = images
+        self.read = read
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Tensor | str:
+    def __getitem__(self, index: int) -> Any:
         try:
-            return read_image(self.images[index])
+            return self.read(self.images[index])
         except ImageError as error:
             return str(error)
+
+
+def read_each(
+    images: Sequence, read: Callable[[Any], Reading], batch_size: int, workers: int = 0
+) -> Iterator[list[Reading | str]]:
+    """What reading the images gives, in batches; in place of an unreadable one, why it is.
+
+    Args:
+        images: What ``read`` takes.
+        read: A function of a module, as other processes must find it; raises `ImageError`.
+        batch_size: Images of a batch; the last may have fewer.
+        workers: Processes that read; 0 reads in this one.
+    """
+    return iter(list_loader(_Readings(images, read), batch_size, workers))
 
 
 def read_in_order(
     images: Sequence, batch_size: int, workers: int = 0
 ) -> Iterator[list[Tensor | str]]:
-    """The pixels of images, in batches; in place of an unreadable one, why it is.
-
-    Args:
-        images: Paths, or what else `read_image` takes.
-        batch_size: Images of a batch; the last may have fewer.
-        workers: Processes that read; 0 reads in this one.
-    """
-    return iter(list_loader(_Images(images), batch_size, workers))
+    """`read_each` of the pixels of images, which are paths or what else `read_image` takes."""
+    return read_each(images, read_image, batch_size, workers)
 
 
 def list_loader(

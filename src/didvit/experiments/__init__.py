@@ -8,10 +8,5 @@ budget. A trained model is kept by what it was trained with, so that rows and ex
     running.py      trains and scores rows, each once
     results.py      JSON, a table and a figure: the paper's number and ours, side by side
     pictures.py     figure 3
+    command.py      didvit experiment
 """
-
-from didvit.experiments.benchmarks import SCALES, Benchmark
-from didvit.experiments.plans import EXPERIMENTS, Experiment, Row
-from didvit.experiments.running import Runner
-
-__all__ = ["EXPERIMENTS", "SCALES", "Benchmark", "Experiment", "Row", "Runner"]

@@ -6,8 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from didvit.config import to_json
-from didvit.evaluation import report
-from didvit.experiments.benchmarks import Benchmark
+from didvit.experiments.benchmarks import Benchmark, Data
 from didvit.experiments.plans import Experiment, Row
 from didvit.experiments.running import Outcome
 from didvit.files import whole_file, write_json
@@ -21,8 +20,7 @@ def results_json(
     scale: str,
     experiment: Experiment,
     outcomes: Sequence[Outcome],
-    benchmarks: dict[str, Benchmark],
-    resamples: int = 1000,
+    benchmarks: dict[Data, Benchmark],
 ) -> dict[str, Any]:
     """Everything that was measured, and what it takes to measure it again.
 
@@ -32,7 +30,6 @@ def results_json(
         experiment: Its plan.
         outcomes: Of its rows; several seeds of a row stand together.
         benchmarks: Of the scale.
-        resamples: Of the bootstrap for the intervals of mAP.
     """
     rows: dict[int, dict[str, Any]] = {}
     for outcome in outcomes:
@@ -55,7 +52,7 @@ def results_json(
                 "runs": [],
             },
         )
-        scored = report(outcome.scores, outcome.labels, resamples).to_dict()
+        scored = outcome.report.to_dict()
         entry["runs"].append(
             {
                 "seed": outcome.seed,
@@ -223,6 +220,6 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
     draw(results, folder / f"{stem}.png")
 
 
-def rows_at(experiment: Experiment, benchmarks: dict[str, Benchmark]) -> list[Row]:
+def rows_at(experiment: Experiment, benchmarks: dict[Data, Benchmark]) -> list[Row]:
     """The rows whose data there are at a scale."""
     return [row for row in experiment.rows if row.data in benchmarks]

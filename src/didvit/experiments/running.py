@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import safetensors.torch
 from didvit.checkpoint import load_checkpoint
 from didvit.config import ConfigError, TrainConfig, to_json
 from didvit.data.datasets import read_dataset
-from didvit.evaluation import Scores, score_table
+from didvit.evaluation import Report, Scores, report, score_table
 from didvit.experiments.benchmarks import Benchmark, Data
 from didvit.experiments.plans import DID_PASSES, Row
 from didvit.files import whole_file, write_json
@@ -42,6 +43,7 @@ class Outcome(NamedTuple):
         config: Its settings in training, with paths relative to the root.
         labels: Of the data.
         scores: On the test images.
+        report: Of the scores, with intervals.
         validation: Its mAP on the validation images in percent, by fusion.
         seconds: That training took, or what was left of it after an interruption.
         versions: Of what it ran with.
@@ -52,6 +54,7 @@ class Outcome(NamedTuple):
     config: TrainConfig
     labels: tuple[str, ...]
     scores: Scores
+    report: Report
     validation: dict[str, float]
     seconds: float
     versions: dict[str, str]
@@ -71,7 +74,8 @@ class Runner:
         root: The folder that their paths are relative to.
         cache: Folder for trained models and scores, by what they were made with.
         device: Where to run, as in `TrainConfig`.
-        observe: Makes the observer of a run, of its name.
+        resamples: Of the bootstrap, for the intervals of mAP.
+        observe: Makes the observer of a run, of its settings, for as long as the run takes.
         tell: Told what is done next.
     """
 
@@ -79,7 +83,10 @@ class Runner:
     root: Path
     cache: Path
     device: str = "auto"
-    observe: Callable[[str], TrainingObserver] = lambda name: TrainingObserver()
+    resamples: int = 1000
+    observe: Callable[[TrainConfig], AbstractContextManager[TrainingObserver]] = lambda config: (
+        nullcontext(TrainingObserver())
+    )
     tell: Callable[[str], None] = lambda message: None
 
     def run(self, row: Row, seed: int) -> Outcome:
@@ -88,9 +95,8 @@ class Runner:
         Raises:
             ConfigError, DataError, WeightsError: Of the settings and the data.
         """
-        benchmark = self.benchmarks[row.data]
-        config = self.config_of(row, seed)
-        folder = self._trained(benchmark, config, f"{row.name}, {row.budget}, seed {seed}")
+        benchmark, config = self.benchmarks[row.data], self.config_of(row, seed)
+        folder = self.trained(row, seed)
         checkpoint = load_checkpoint(folder, row.scored_with)
         scored_with = {"test": benchmark.test, **row.scored_with}
         path = folder / f"scores-{digest(scored_with)}.npz"
@@ -118,6 +124,7 @@ class Runner:
             config,
             checkpoint.labels,
             scores,
+            report(scores, checkpoint.labels, self.resamples),
             done["validation"],
             done["seconds"],
             done["versions"],
@@ -138,8 +145,9 @@ class Runner:
             steps = steps * DID_PASSES // (1 + model.top_n)
         return replace(config, model=model, steps=steps, evaluate_every=steps, seed=seed)
 
-    def _trained(self, benchmark: Benchmark, config: TrainConfig, name: str) -> Path:
-        """The run folder of a configuration, trained now if it never was."""
+    def trained(self, row: Row, seed: int) -> Path:
+        """The run folder of a row, trained now if it never was."""
+        benchmark, config = self.benchmarks[row.data], self.config_of(row, seed)
         settings = to_json(config)
         weights = config.model.weights
         if benchmark.start:
@@ -147,8 +155,8 @@ class Runner:
             weights = str(self._start(benchmark.start))
         folder = self.cache / digest(settings)
         if not (folder / "done.json").exists():
-            self.tell(f"training {name}: {config.steps} steps")
-            self._train(config, folder, weights, name)
+            self.tell(f"training {row.name} (seed {seed}): {config.steps} steps")
+            self._train(config, folder, weights)
         return folder
 
     def _start(self, config: TrainConfig) -> Path:
@@ -157,13 +165,13 @@ class Runner:
         path = folder / "backbone.safetensors"
         if not path.exists():
             self.tell(f"training the start of all rows: {config.steps} steps")
-            self._train(config, folder, config.model.weights, "start")
+            self._train(config, folder, config.model.weights)
             vit = load_checkpoint(folder).model.backbone.vit
             with whole_file(path) as temporary:
                 safetensors.torch.save_file(vit.state_dict(), temporary)
         return path
 
-    def _train(self, config: TrainConfig, folder: Path, weights: str, name: str) -> None:
+    def _train(self, config: TrainConfig, folder: Path, weights: str) -> None:
         config = replace(
             config,
             data=replace(config.data, root=self.root),
@@ -174,7 +182,8 @@ class Runner:
             device=self.device,
         )
         start = time.perf_counter()
-        train(config, self.observe(name))
+        with self.observe(config) as observer:
+            train(config, observer)
         seconds = time.perf_counter() - start
         metrics = json.loads((folder / "metrics.json").read_text())
         validation = {name: values["mAP"] for name, values in metrics["fusions"].items()}
@@ -187,7 +196,17 @@ class Runner:
 
 
 def digest(settings: dict[str, Any]) -> str:
-    """A name for settings, without those that a result does not depend on."""
-    kept = {name: value for name, value in settings.items() if name not in _HERE}
-    text = json.dumps(kept, sort_keys=True, default=str)
+    """A name for settings, without those that a result does not depend on.
+
+    What is off (None, 0, False, empty) is left out too: results outlive the coming of settings.
+    """
+    text = json.dumps(_what_is_on(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _what_is_on(settings: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in settings.items() if name not in _HERE and value}
+    return {
+        name: _what_is_on(value) if isinstance(value, dict) else value
+        for name, value in kept.items()
+    }

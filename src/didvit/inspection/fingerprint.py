@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import Int, UInt8, UInt64
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from didvit.data.images import ImageError, StoredImage, read_image
-from didvit.data.stream import list_loader
+from didvit.data.images import StoredImage, read_image
+from didvit.data.stream import read_each
 
 NEAR = 4
 """Bits in which the hashes of two near-duplicates differ at most. Of the 66 million pairs of 11,500
@@ -71,25 +70,15 @@ def fingerprints(
         images: Files, or images inside larger files.
         workers: Processes that read; 0 reads in this one.
     """
-    for batch in list_loader(_Files(images), 16, workers):
+    for batch in read_each(images, _fingerprint, 16, workers):
         yield from batch
 
 
-class _Files(Dataset):
-    def __init__(self, images: Sequence[Path | StoredImage]):
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Fingerprint | str:
-        source = _ReadOnce(self.images[index])
-        try:
-            pixels = read_image(source)
-        except ImageError as error:
-            return str(error)
-        _, height, width = pixels.shape
-        return Fingerprint(sha256(source.content).digest(), perceptual_hash(pixels), width, height)
+def _fingerprint(image: Path | StoredImage) -> Fingerprint:
+    source = _ReadOnce(image)
+    pixels = read_image(source)
+    _, height, width = pixels.shape
+    return Fingerprint(sha256(source.content).digest(), perceptual_hash(pixels), width, height)
 
 
 class _ReadOnce:

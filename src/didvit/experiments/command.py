@@ -1,0 +1,115 @@
+"""``didvit experiment``; what is heavy is imported when it runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import tyro
+
+from didvit.config import ConfigError
+
+if TYPE_CHECKING:
+    from didvit.experiments.running import Runner
+    from didvit.inference import Prediction
+
+Name = Literal[
+    "table1",
+    "table2",
+    "table3",
+    "table4",
+    "table5",
+    "figure2",
+    "figure3",
+    "normalization",
+    "order",
+    "fusion",
+    "crop-source",
+    "view-size",
+]
+
+FIGURE_3_IMAGES = 6
+
+
+def experiment(
+    name: Annotated[Name, tyro.conf.Positional],
+    /,
+    root: Path,
+    scale: Literal["cpu", "paper"] = "cpu",
+    output: Path = Path("results/experiments"),
+    cache: Path = Path("runs/experiments"),
+    seeds: tuple[int, ...] = (0,),
+    images: tuple[str, ...] = (),
+    resamples: int = 1000,
+    device: str = "auto",
+) -> int:
+    """Repeat an experiment of the paper, or of ours: its number and ours side by side.
+
+    Writes NAME-SCALE.json, .md and .png (figure3: a picture) after every row. What was trained or
+    scored before is taken from the cache, and an interrupted row goes on where it stopped.
+
+    Args:
+        name: Of the table or figure, or of a question that the paper leaves open.
+        root: Folder with the data: coco (annotations, train2014, val2014) and VOCdevkit at the
+            paper's scale, coco18 and VOCdevkit at the CPU's.
+        scale: 'paper' is the full recipe, for a GPU; 'cpu' is what two cores can do.
+        output: Folder for the results.
+        cache: Folder for trained models and their scores.
+        seeds: Of the training of every row.
+        images: Of figure3: image files, folders or globs (default: the first test images).
+        resamples: Of the bootstrap for the intervals of mAP, over test images.
+        device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
+    """
+    from didvit.console import TrainingConsole, stderr_console
+    from didvit.experiments.benchmarks import SCALES
+    from didvit.experiments.plans import EXPERIMENTS
+    from didvit.experiments.results import results_json, rows_at, write_results
+    from didvit.experiments.running import Runner
+
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ConfigError(f"--seeds is {seeds}; expected one or more different numbers")
+    if resamples < 1:
+        raise ConfigError(f"--resamples is {resamples}; expected 1 or more")
+    if images and name != "figure3":
+        raise ConfigError(f"--images is of figure3, and this is {name}; expected none")
+    if not root.is_dir():
+        raise ConfigError(f"--root {root} is no folder; expected the one that holds the data")
+    console, benchmarks = stderr_console(), SCALES[scale]
+    runner = Runner(
+        benchmarks,
+        root,
+        cache,
+        device,
+        resamples,
+        lambda config: TrainingConsole(config, console),
+        lambda message: console.print(message, markup=False),
+    )
+    if name == "figure3":
+        path = output / f"figure3-{scale}.jpg"
+        _draw_figure_3(runner, images, seeds[0], path)
+        console.print(f"{path} is written", markup=False)
+        return 0
+    plan, outcomes = EXPERIMENTS[name], []
+    for row in rows_at(plan, benchmarks):
+        outcomes += [runner.run(row, seed) for seed in seeds]
+        write_results(output, results_json(name, scale, plan, outcomes, benchmarks))
+    print((output / f"{name}-{scale}.md").read_text(encoding="utf-8"))
+    return 0
+
+
+def _draw_figure_3(runner: "Runner", images: tuple[str, ...], seed: int, path: Path) -> None:
+    """Where DiD of table 1 looked."""
+    from didvit.data.datasets import read_dataset
+    from didvit.data.images import read_image
+    from didvit.experiments.pictures import draw_figure_3
+    from didvit.experiments.plans import Row
+    from didvit.inference import load
+    from didvit.paths import find_images
+
+    folder = runner.trained(Row("DiD"), seed)
+    predictor = load(folder, None if runner.device == "auto" else runner.device)
+    if images:
+        shown = find_images(list(images))
+    else:
+        test = str(runner.root / runner.benchmarks["coco"].test)
+        shown = read_dataset(test, predictor.labels).images[:FIGURE_3_IMAGES]
+    predictions = predictor.predict([read_image(image) for image in shown])
+    draw_figure_3(cast("list[Prediction]", predictions), path)
