@@ -13,6 +13,7 @@ from PIL import Image
 from didvit.config import ConfigError, DataConfig, ModelConfig, TrainConfig, build_model
 from didvit.evaluation import report
 from didvit.experiments.benchmarks import SCALES, Benchmark
+from didvit.experiments.boxes import DATA
 from didvit.experiments.command import Name, experiment
 from didvit.experiments.plans import DID_COCO, EXPERIMENTS, Experiment, Row
 from didvit.experiments.results import markdown, results_json, rows_at, write_results
@@ -209,11 +210,32 @@ def test_the_command_draws_figure_3(tiny_scale, tmp_path, photographs, given):
         assert picture.width > 1900
 
 
+def test_the_command_measures_boxes(coco18, tmp_path, save_tiny_model, capsys, monkeypatch):
+    """On the real boxes, of a model that knows some of their labels."""
+    monkeypatch.setitem(DATA, "cpu", ("VOCdevkit/VOC2007:test",))
+    monkeypatch.setattr("didvit.experiments.boxes.SETTINGS", {"none": {"reconstraint": "none"}})
+    model = save_tiny_model(tmp_path / "model", ("airplane", "cat", "person"))
+    places = ["--root", coco18.parent, "--output", tmp_path, "--model", model, "--resamples", 20]
+    assert run_command("boxes", *places) == 0
+    results = json.loads((tmp_path / "boxes-cpu.json").read_text())
+    names = [row["name"] for row in results["rows"]]
+    assert names == ["none", "whole image", "center box of half the area"]
+    assert results["rows"][1]["area"] == 100
+    assert results["rows"][1]["coverage"]["overall"] == 100
+    assert results["rows"][2]["area"] == pytest.approx(50, abs=1)
+    text = (tmp_path / "boxes-cpu.md").read_text()
+    assert capsys.readouterr().out.strip() == text.strip()
+    assert "| whole image | " in text
+    with Image.open(tmp_path / "boxes-cpu.png") as picture:
+        assert picture.format == "PNG"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["order", "--seeds", "1", "1"], "--seeds"),
         (["order", "--images", "a.jpg"], "figure3"),
+        (["order", "--model", "runs/mine"], "boxes"),
         (["order", "--resamples", "0"], "--resamples"),
         (["order"], "missing is no folder"),
     ],
@@ -224,7 +246,7 @@ def test_the_command_refuses(arguments, message):
 
 
 def test_the_command_has_every_experiment():
-    assert set(get_args(Name)) == {*EXPERIMENTS, "figure3"}
+    assert set(get_args(Name)) == {*EXPERIMENTS, "figure3", "boxes"}
 
 
 # The plans

@@ -60,17 +60,12 @@ def list_voc(folder: Path, split: str | None, difficult: Difficult = "ignore") -
     Raises:
         DataError: There is no such split, or its files are incomplete or damaged.
     """
-    main = folder / "ImageSets" / "Main"
-    of_classes = tuple(f"{label}_" for label in LABELS)
-    splits = sorted(p.stem for p in main.glob("*.txt") if not p.stem.startswith(of_classes))
-    if split not in splits:
-        raise split_error(folder, split, splits)
-    path = main / f"{split}.txt"
-    lines = [(where, cells[0]) for where, cells in _lines(path)]
-    images = [image for _, image in lines]
+    path = find_list(folder, split)
+    lines = read_list(path)
+    states_of_images = _states(folder, path.stem, [image for _, image in lines])
     meaning: dict[State, State] = {"difficult": POLICY[difficult]}
     entries = []
-    for (where, image), states in zip(lines, _states(folder, split, images), strict=True):
+    for (where, image), states in zip(lines, states_of_images, strict=True):
         final = {label: meaning.get(state, state) for label, state in states.items()}
         present, unknown = (
             frozenset(label for label in LABELS if final[label] == state)
@@ -81,15 +76,34 @@ def list_voc(folder: Path, split: str | None, difficult: Difficult = "ignore") -
     return Listing(name, entries, LABELS, ordered=True, folder=folder / "JPEGImages")
 
 
+def find_list(folder: Path, split: str | None) -> Path:
+    """The list of the images of a split.
+
+    Raises:
+        DataError: There is no such split.
+    """
+    main = folder / "ImageSets" / "Main"
+    of_classes = tuple(f"{label}_" for label in LABELS)
+    splits = sorted(p.stem for p in main.glob("*.txt") if not p.stem.startswith(of_classes))
+    if split not in splits:
+        raise split_error(folder, split, splits)
+    return main / f"{split}.txt"
+
+
+def read_list(path: Path) -> list[tuple[str, str]]:
+    """(where, name without suffix) of every image of a list."""
+    return [(where, words[0]) for where, words in _lines(path)]
+
+
 def _states(folder: Path, split: str, images: list[str]) -> list[dict[str, State]]:
     """Of every image, the state of every label."""
     lists = [folder / "ImageSets" / "Main" / f"{label}_{split}.txt" for label in LABELS]
     annotations = [folder / "Annotations" / f"{image}.xml" for image in images]
     if all(path.is_file() for path in lists):
-        columns = [_read_list(path, images) for path in lists]
+        columns = [_read_marks(path, images) for path in lists]
         return [dict(zip(LABELS, row, strict=True)) for row in zip(*columns, strict=True)]
     if all(path.is_file() for path in annotations):
-        return [_read_annotation(path) for path in annotations]
+        return [_states_of(path) for path in annotations]
     if split == "test":
         # Annotations of some of its images are for the other tasks, and do not name every object.
         return [dict.fromkeys(LABELS, "unknown") for _ in images]
@@ -111,7 +125,7 @@ def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
             yield f"{path}, line {number}", line.split()
 
 
-def _read_list(path: Path, images: list[str]) -> list[State]:
+def _read_marks(path: Path, images: list[str]) -> list[State]:
     states = {}
     for where, words in _lines(path):
         if len(words) != 2 or words[1] not in MARKS:
@@ -123,24 +137,38 @@ def _read_list(path: Path, images: list[str]) -> list[State]:
     return [states[image] for image in images]
 
 
-def _read_annotation(path: Path) -> dict[str, State]:
-    try:
-        objects = ElementTree.parse(path).getroot().findall("object")
-    except (ElementTree.ParseError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as XML ({error})") from error
+def _states_of(path: Path) -> dict[str, State]:
     states: dict[str, State] = dict.fromkeys(LABELS, "absent")
-    for item in objects:
-        label = item.findtext("name", "").strip()
-        if label not in states:
-            raise DataError(
-                f"{path}: the object {label!r} is not of one of VOC's 20 classes; bring data with "
-                "labels of your own as a CSV file"
-            )
-        if item.findtext("difficult", "0").strip() != "1":
+    for label, is_difficult, _ in read_annotation(path)[1]:
+        if not is_difficult:
             states[label] = "present"
         elif states[label] == "absent":
             states[label] = "difficult"
     return states
+
+
+def read_annotation(
+    path: Path,
+) -> tuple[ElementTree.Element, list[tuple[str, bool, ElementTree.Element]]]:
+    """``Annotations/IMAGE.xml``; and of every object in it: label, whether difficult, element.
+
+    Raises:
+        DataError: It is not there, no XML, or has an object that is not of the 20 `LABELS`.
+    """
+    try:
+        annotation = ElementTree.parse(path).getroot()
+    except (ElementTree.ParseError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as XML ({error})") from error
+    objects = []
+    for item in annotation.findall("object"):
+        label = item.findtext("name", "").strip()
+        if label not in LABELS:
+            raise DataError(
+                f"{path}: the object {label!r} is not of one of VOC's 20 classes; bring data with "
+                "labels of your own as a CSV file"
+            )
+        objects.append((label, item.findtext("difficult", "0").strip() == "1", item))
+    return annotation, objects
 
 
 def download_voc(root: Path, year: Literal["2007", "2012"], split: str) -> Path:

@@ -24,6 +24,7 @@ Name = Literal[
     "fusion",
     "crop-source",
     "view-size",
+    "boxes",
 ]
 
 FIGURE_3_IMAGES = 6
@@ -38,12 +39,13 @@ def experiment(
     cache: Path = Path("runs/experiments"),
     seeds: tuple[int, ...] = (0,),
     images: tuple[str, ...] = (),
+    model: str = "default",
     resamples: int = 1000,
     device: str = "auto",
 ) -> int:
     """Repeat an experiment of the paper, or of ours: its number and ours side by side.
 
-    Writes NAME-SCALE.json, .md and .png (figure3: a picture) after every row. What was trained or
+    Writes NAME-SCALE.json, .md and .png (figure3: a picture), after every row. What was trained or
     scored before is taken from the cache, and an interrupted row goes on where it stopped.
 
     Args:
@@ -55,6 +57,7 @@ def experiment(
         cache: Folder for trained models and their scores.
         seeds: Of the training of every row.
         images: Of figure3: image files, folders or globs (default: the first test images).
+        model: Of boxes: 'default', or a folder that 'didvit train' wrote.
         resamples: Of the bootstrap for the intervals of mAP, over test images.
         device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
     """
@@ -70,9 +73,13 @@ def experiment(
         raise ConfigError(f"--resamples is {resamples}; expected 1 or more")
     if images and name != "figure3":
         raise ConfigError(f"--images is of figure3, and this is {name}; expected none")
+    if model != "default" and name != "boxes":
+        raise ConfigError(f"--model is of boxes, and this is {name}; expected none")
     if not root.is_dir():
         raise ConfigError(f"--root {root} is no folder; expected the one that holds the data")
     console, benchmarks = stderr_console(), SCALES[scale]
+    if name == "boxes":
+        return _boxes(model, scale, root, output, device, resamples)
     runner = Runner(
         benchmarks,
         root,
@@ -92,6 +99,24 @@ def experiment(
         outcomes += [runner.run(row, seed) for seed in seeds]
         write_results(output, results_json(name, scale, plan, outcomes, benchmarks))
     print((output / f"{name}-{scale}.md").read_text(encoding="utf-8"))
+    return 0
+
+
+def _boxes(model: str, scale: str, root: Path, output: Path, device: str, resamples: int) -> int:
+    from didvit.console import stderr_console
+    from didvit.experiments.boxes import box_markdown, box_results, draw_boxes
+    from didvit.files import whole_file, write_json
+
+    console = stderr_console()
+    results = box_results(
+        model, scale, root, device, resamples, lambda message: console.print(message, markup=False)
+    )
+    write_json(output / f"boxes-{scale}.json", results)
+    text = box_markdown(results)
+    with whole_file(output / f"boxes-{scale}.md") as path:
+        path.write_text(text, encoding="utf-8")
+    draw_boxes(results, output / f"boxes-{scale}.png")
+    print(text)
     return 0
 
 

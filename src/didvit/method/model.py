@@ -163,10 +163,7 @@ class DiD(nn.Module):
         index = categories[..., None, None].expand(-1, -1, *instance_maps.shape[-2:])
         selected_maps = instance_maps.gather(1, index)  # B K h w
         input_size = size_of(images)
-        boxes = self.localize(
-            selected_maps, input_size, self.box_threshold, self.backbone.patch_size, generator
-        )
-        boxes = pad_boxes(boxes, self.box_padding, input_size)
+        boxes = self.find_boxes(selected_maps, input_size, generator)
 
         canvas = images if self.crop_from == "input" or sources is None else sources
         canvas_boxes = boxes.clone()  # the same boxes, in pixels of each canvas
@@ -222,6 +219,17 @@ class DiD(nn.Module):
         # Localization steers what is looked at; it is not trained through.
         instance_maps = self.reconstrain(spatial_map, semantic_maps.detach())
         return GlobalView(semantic_maps, global_logits, spatial_map, instance_maps)
+
+    def find_boxes(
+        self,
+        instance_maps: Float[Tensor, "B K h w"],
+        input_size: Size,
+        generator: Generator | None = None,
+    ) -> Int[Tensor, "B K 4"]:
+        """A box for each map, localized and padded, in pixels of the input."""
+        patch_size = self.backbone.patch_size
+        boxes = self.localize(instance_maps, input_size, self.box_threshold, patch_size, generator)
+        return pad_boxes(boxes, self.box_padding, input_size)
 
     def look_again(self, views: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n C"]:
         """Logits of local views, by the same backbone and head: compilable."""

@@ -1,0 +1,155 @@
+"""How good the boxes are, for every localization and re-constraint: no compared system says."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from didvit.box_quality import BoxReport, score_boxes
+from didvit.checkpoint import load_checkpoint
+from didvit.data.boxes import read_boxes
+from didvit.files import whole_file
+from didvit.inference import choose_device
+from didvit.run_folder import versions
+
+DATA = {
+    "cpu": ("coco80:val2017", "VOCdevkit/VOC2007:trainval", "VOCdevkit/VOC2007:test"),
+    "paper": ("coco:val2014", "VOCdevkit/VOC2007:test"),
+}
+"""Images with boxes, relative to the root, by scale. Nothing learns from them."""
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "hadamard": {"reconstraint": "hadamard"},
+    "sum": {"reconstraint": "sum"},
+    "none": {"reconstraint": "none"},
+    "shifted": {"reconstraint": "shifted"},
+    "sigmoid": {"reconstraint": "sigmoid"},
+    "scaled_sum": {"reconstraint": "scaled_sum"},
+    "hadamard, rows": {"reconstraint": "hadamard", "normalization": "row"},
+    "shifted, rows": {"reconstraint": "shifted", "normalization": "row"},
+    "none, MCAR's boxes": {"reconstraint": "none", "localization": "mcar"},
+    "none, HCP's boxes": {"reconstraint": "none", "localization": "hypotheses"},
+    "random boxes": {"localization": "random"},
+}
+"""What is changed in the model; the rest is as it was trained."""
+
+MEASURES = {
+    "pointing_game": "pointing",
+    "corloc": "CorLoc",
+    "mean_iou": "IoU",
+    "coverage": "coverage",
+}
+
+
+def box_results(
+    model: str,
+    scale: str,
+    root: Path,
+    device: str,
+    resamples: int = 1000,
+    tell: Callable[[str], None] = lambda message: None,
+) -> dict[str, Any]:
+    """The quality of a model's boxes under all `SETTINGS`, and of trivial ones.
+
+    Args:
+        model: ``"default"`` or a model folder.
+        scale: A key of `DATA`.
+        root: The folder that its paths are relative to.
+        device: Where to run.
+        resamples: Of the bootstrap over images.
+        tell: Told what is done next.
+
+    Raises:
+        CheckpointError, DataError: Of the model and the data.
+    """
+    labels = load_checkpoint(model).labels
+    data = {spec: read_boxes(str(root / spec), labels) for spec in DATA[scale]}
+    rows = []
+    for spec, images in data.items():
+        reports = {}
+        for name, changes in SETTINGS.items():
+            tell(f"{spec}: {name}")
+            checkpoint = load_checkpoint(model, changes)
+            chosen, image_size = choose_device(device), checkpoint.config.image_size
+            reports[name] = score_boxes(
+                checkpoint.model.to(chosen), images, image_size, chosen, resamples=resamples
+            )
+        rows += [_row(spec, name, report, "model") for name, report in reports.items()]
+        # These look at no map, and are the same in every report.
+        trivial = reports["none"]
+        rows += [_row(spec, "whole image", trivial, "whole_image")]
+        rows += [_row(spec, "center box of half the area", trivial, "center_box")]
+    return {
+        "experiment": "boxes",
+        "scale": scale,
+        "model": model,
+        "rows": rows,
+        "versions": versions(),
+    }
+
+
+def _row(spec: str, name: str, report: BoxReport, method: str) -> dict[str, Any]:
+    counts = (report.num_images, report.num_pairs, report.num_objects)
+    return {
+        "data": spec,
+        "name": name,
+        **dict(zip(("images", "pairs", "objects"), counts, strict=True)),
+        **asdict(report.methods[method]),
+    }
+
+
+def box_markdown(results: dict[str, Any]) -> str:
+    """A table for each data set, in Markdown, of the JSON."""
+    lines = [
+        "## The quality of the boxes",
+        "",
+        f"Of the model `{results['model']}`, in percent: the mean over labels, its 95 % interval "
+        "over images, and the average over everything.",
+    ]
+    for spec in dict.fromkeys(row["data"] for row in results["rows"]):
+        rows = [row for row in results["rows"] if row["data"] == spec]
+        first = rows[0]
+        lines += [
+            "",
+            f"`{spec}`: {first['images']} images, {first['pairs']} labels in them, "
+            f"{first['objects']} objects.",
+            "",
+            f"| | {' | '.join(MEASURES.values())} | area of a view |",
+            f"| --- |{' --- |' * len(MEASURES)} --- |",
+        ]
+        lines += [f"| {row['name']} | {' | '.join(_cells(row))} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(row: dict[str, Any]) -> Sequence[str]:
+    averages = [row[name] for name in MEASURES]
+    cells = [
+        "{label_mean:.1f} ({0:.0f}-{1:.0f}); {overall:.1f}".format(
+            *average["label_mean_interval"], **average
+        )
+        for average in averages
+    ]
+    return [*cells, f"{row['area']:.0f}"]
+
+
+def draw_boxes(results: dict[str, Any], path: Path) -> None:
+    """Pointing game and CorLoc of every setting, one panel for each data set."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib.figure import Figure
+
+    specs = list(dict.fromkeys(row["data"] for row in results["rows"]))
+    figure = Figure(figsize=(4.5 * len(specs), 5), layout="constrained")
+    panels = figure.subplots(1, len(specs), sharey=True, squeeze=False)[0]
+    for axes, spec in zip(panels, specs, strict=True):
+        rows = [row for row in results["rows"] if row["data"] == spec][::-1]
+        for i, name in enumerate(("corloc", "pointing_game")):
+            places = [place + 0.4 * i - 0.2 for place in range(len(rows))]
+            values = [row[name]["label_mean"] for row in rows]
+            axes.barh(places, values, 0.4, label=MEASURES[name])
+        axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+        axes.set_xlabel(f"mean over labels, percent\n{spec}")
+    panels[-1].legend(loc="lower right")
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
