@@ -50,6 +50,7 @@ def test_results_page_is_current():
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
     assert generate.PAGE.read_text() == generate.page(), "run: python results/generate.py"
+    assert generate.CARD.read_text() == generate.card(), "run: python results/generate.py"
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")))
