@@ -22,14 +22,14 @@ from didvit.learner import Learner, build_start
 from didvit.optimization import build_optimizer
 from didvit.processes import keep_freed_memory
 from didvit.run_folder import versions
-from didvit.training import TrainingObserver, least_source_size, read_data, train
+from didvit.training import TrainingObserver, least_source_size, read_tables, train
 
 
 class BareLoop(TrainingObserver):
     """After every step of the engine, the same step of a bare loop, on a model of its own."""
 
     def __init__(self, config: TrainConfig):
-        table, _ = read_data(config)
+        table, _ = read_tables(config.data)
         stream = TrainingStream(
             table, config.seed, config.train_transform, least_source_size(config)
         )
@@ -55,7 +55,7 @@ class BareLoop(TrainingObserver):
 
 def images_per_second(config: TrainConfig, workers: int, images: int = 1024) -> float:
     """Of the stream alone: reading, decoding, cropping."""
-    table, _ = read_data(config)
+    table, _ = read_tables(config.data)
     stream = TrainingStream(table, config.seed, config.train_transform, least_source_size(config))
     steps = images // config.batch_size
     batches = stream.batches(0, steps + 1, config.batch_size, workers)

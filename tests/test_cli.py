@@ -823,7 +823,8 @@ def documented_commands() -> list[str]:
 
 @pytest.mark.parametrize("command", documented_commands())
 def test_documented_commands_parse(didvit, monkeypatch, command):
-    names = "predict", "evaluate", "train", "pack", "check", "check_submission", "download"
+    names = ("predict", "evaluate", "train", "pack", "experiment")
+    names += ("check", "check_submission", "download")
     for name in names:
         stub = functools.wraps(getattr(cli, name))(lambda *args, **kwargs: 0)
         monkeypatch.setattr(cli, name, stub)

@@ -17,16 +17,15 @@ def iou(one, other):
 
 def slow_hypotheses(maps, threshold):
     """Of one image, its maps ``(K, h, w)``."""
-    proposals = [
-        localize_largest_component(m[None, None], SIZE, t, PATCH)[0, 0].tolist()
-        for m in maps
-        for t in (threshold, *THRESHOLDS)
-    ]
-    best, rest = [], []
-    for box in proposals:
-        near = any(iou(box, other) > OVERLAP for other in best)
-        (rest if near else best).append(box)
-    return (best + rest)[: len(maps)]
+    hypotheses = []
+    for one in maps:
+        proposals = [
+            localize_largest_component(one[None, None], SIZE, t, PATCH)[0, 0].tolist()
+            for t in (threshold, *THRESHOLDS)
+        ]
+        free = [p for p in proposals if all(iou(p, h) <= OVERLAP for h in hypotheses)]
+        hypotheses.append((free or proposals)[0])
+    return hypotheses
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -37,7 +36,14 @@ def test_equals_the_loop(seed, threshold):
     assert boxes.tolist() == [slow_hypotheses(of_image, threshold) for of_image in maps]
 
 
-def test_one_place_gives_one_cluster_and_then_the_next_best():
+def test_two_things_are_two_hypotheses_each_of_its_own_map():
+    maps = torch.zeros(1, 2, 8, 12)
+    maps[0, 0, 1:3, 1:3] = maps[0, 1, 5:7, 9:11] = 1
+    boxes = localize_hypotheses(maps, (64, 96), 0.6, PATCH)[0].tolist()
+    assert boxes == localize_largest_component(maps, (64, 96), 0.6, PATCH)[0].tolist()
+
+
+def test_one_place_gives_one_cluster_and_then_the_box_of_each_map():
     """Four equal constant maps: every proposal is the whole image."""
     boxes = localize_hypotheses(torch.ones(1, 4, 4, 6), SIZE, 0.5, PATCH)
     assert boxes.tolist() == [[[0, 0, 48, 32]] * 4]

@@ -10,7 +10,7 @@ from didvit.config import ConfigError, to_json
 from didvit.optimization import schedule
 from didvit.resume import data_digests
 from didvit.run_folder import RunFolder, versions
-from didvit.training import read_data, train
+from didvit.training import read_tables, train
 from runs import MODEL, Record, read_csv, results_of
 
 
@@ -52,7 +52,7 @@ def test_settings_and_versions(make_config):
     content = json.loads((config.output / "train.json").read_text())
     assert content == {
         "settings": json.loads(json.dumps(to_json(config))),
-        "data": data_digests(*read_data(config)),
+        "data": data_digests(*read_tables(config.data)),
         "versions": versions(),
     }
     assert content["settings"]["seed"] == 3

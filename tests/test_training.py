@@ -15,7 +15,7 @@ from didvit.evaluation import report, score_table
 from didvit.learner import Learner
 from didvit.losses import balancing_weights
 from didvit.optimization import schedule
-from didvit.training import TrainingError, least_source_size, read_data, train
+from didvit.training import TrainingError, least_source_size, read_tables, train
 from didvit.weights import WeightsError
 from runs import (
     MODEL,
@@ -462,7 +462,7 @@ def test_paths_are_relative_to_the_root(make_config, squares):
     config = make_config(train="train/table.csv", val="val/table.csv")
     assert_refused(config, DataError, "no such file")
     data = dataclasses.replace(config.data, root=squares[0].parents[1])
-    table, validation = read_data(dataclasses.replace(config, data=data))
+    table, validation = read_tables(data)
     assert (len(table), len(validation)) == (24, 16)
     assert table.labels == validation.labels == ("blue", "green", "red")
 

@@ -181,8 +181,8 @@ class TrainConfig:
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     start_from: str | None = None
-    """Begin with the weights of a trained model: 'default', or a run folder. Its head is taken over
-    where its labels are the same."""
+    """Begin with the weights of a trained model: 'default', or a run folder. Where labels and head
+    settings are the same, its head is taken over, with what it knows of the labels."""
     steps: int = 500
     """Batches to learn from."""
     global_steps: int = 0

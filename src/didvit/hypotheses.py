@@ -5,7 +5,8 @@ their overlap, and keeps the best of each cluster; the maximum over the hypothes
 prediction (here: ``fusion = local``).
 
 Differs: proposals come from the instance maps, at several thresholds, so that no other detector is
-needed; a cluster is what overlaps its best proposal, where HCP cuts a graph of overlaps.
+needed; a cluster is what overlaps its first proposal, where HCP cuts a graph of overlaps; and every
+map gives one hypothesis, so that a view is still of a category.
 """
 
 import torch
@@ -32,25 +33,22 @@ def localize_hypotheses(
     patch_size: Size,
     generator: Generator | None = None,
 ) -> Int[Tensor, "B K 4"]:
-    """K boxes of the image, out of the proposals of its K maps together.
+    """A box for each map, of another place or extent than those of the maps before it.
 
-    Proposals are the boxes of every map at λ, then at `THRESHOLDS`; those of an earlier category
-    are better. The best of each cluster are the hypotheses; where there are fewer clusters than K,
-    the next best proposals are.
+    Proposals of a map are its boxes at λ, then at `THRESHOLDS`; its hypothesis is the first of them
+    that is in no cluster of the hypotheses so far, or, where all are, its box at λ.
     """
     thresholds = (box_threshold, *THRESHOLDS)
-    boxes = [
-        localize_largest_component(instance_maps, image_size, t, patch_size) for t in thresholds
-    ]
-    proposals = torch.stack(boxes, dim=2).flatten(1, 2)  # B K*5 4, the first category's first
-    quality = -torch.arange(proposals.shape[1], device=proposals.device, dtype=torch.float)
-    hypotheses = torch.empty_like(boxes[0])
+    proposals = torch.stack(
+        [localize_largest_component(instance_maps, image_size, t, patch_size) for t in thresholds],
+        dim=2,
+    )  # B K n 4
+    hypotheses = proposals[:, :, 0].clone()
     for i, of_image in enumerate(proposals):
-        best = torchvision.ops.nms(of_image.float(), quality, OVERLAP)
-        is_best = torch.zeros_like(quality, dtype=torch.bool).index_fill(0, best, True)
-        # Stable: the best, then the others, each in their order.
-        order = is_best.byte().argsort(descending=True, stable=True)
-        hypotheses[i] = of_image[order[: hypotheses.shape[1]]]
+        for k, of_map in enumerate(of_image):
+            near = torchvision.ops.box_iou(of_map, hypotheses[i, :k]) > OVERLAP
+            free = of_map[~near.any(1)]
+            hypotheses[i, k] = free[0] if len(free) else of_map[0]
     return hypotheses
 
 

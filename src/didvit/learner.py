@@ -1,15 +1,14 @@
 """From photographs and targets to the loss: what a run trains, and what it begins with."""
 
 import math
-from operator import attrgetter
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from didvit.checkpoint import load_checkpoint
-from didvit.config import ConfigError, TrainConfig, build_model
+from didvit.config import ConfigError, ModelConfig, TrainConfig, build_model
 from didvit.data.table import Table
 from didvit.heads import KNOWING_HEADS, LabelKnowledge
 from didvit.heads.labels import co_occurrence_of, label_embeddings
@@ -70,28 +69,41 @@ def build_start(config: TrainConfig, table: Table) -> DiD:
         table: What it learns from; some heads are built from its labels.
     """
     labels, model_config = table.labels, config.model
-    knowledge = None
-    if model_config.head in KNOWING_HEADS:
-        source = model_config.label_embeddings or "sentence"
-        knowledge = LabelKnowledge(
-            co_occurrence_of(table.targets), label_embeddings(source, labels)
-        )
-    model = build_model(model_config, len(labels), config.start_from is None, knowledge)
-    if config.start_from is None:
-        return model
-    start = load_checkpoint(config.start_from)
-    if start.config.backbone != model_config.backbone:
+    with torch.random.fork_rng(devices=[]):  # loading draws weights, to throw them away
+        start = load_checkpoint(config.start_from) if config.start_from else None
+    if start and start.config.backbone != model_config.backbone:
         raise ConfigError(
             f"start_from {config.start_from} has the backbone {start.config.backbone}; "
             f"expected {model_config.backbone}, the configured one"
         )
-    vit = start.model.backbone.vit
-    vit.set_input_size(img_size=model_config.image_size)  # resamples the position embeddings
-    model.backbone.load_state_dict(start.model.backbone.state_dict())
-    of_head = attrgetter("head", "csra_heads")
-    if start.labels == labels and of_head(start.config) == of_head(model_config):
-        model.head.load_state_dict(start.model.head.state_dict())
+    head = start.model.head if start and start.labels == labels else None
+    if start and _head_of(start.config) != _head_of(model_config):
+        head = None
+    knowledge = None
+    if model_config.head in KNOWING_HEADS:
+        knowledge = _knowledge(model_config, table, head)
+    model = build_model(model_config, len(labels), start is None, knowledge)
+    if start:
+        vit = start.model.backbone.vit
+        vit.set_input_size(img_size=model_config.image_size)  # resamples the position embeddings
+        model.backbone.load_state_dict(start.model.backbone.state_dict())
+    if head:
+        model.head.load_state_dict(head.state_dict())
     return model
+
+
+def _head_of(config: ModelConfig) -> tuple:
+    """What heads must share to have the same weights."""
+    return config.head, config.csra_heads or 1, config.label_embeddings or "sentence"
+
+
+def _knowledge(config: ModelConfig, table: Table, head: nn.Module | None) -> LabelKnowledge:
+    """What is known of the labels: what the head that is taken over knows, or of the table."""
+    if head:
+        known = cast(Any, head)
+        return LabelKnowledge(known.co_occurrence, known.label_embeddings)
+    vectors = label_embeddings(config.label_embeddings or "sentence", table.labels)
+    return LabelKnowledge(co_occurrence_of(table.targets), vectors)
 
 
 def compile_backbone(model: DiD) -> None:

@@ -41,7 +41,9 @@ def build_optimizer(model: DiD, config: TrainConfig) -> Optimizer:
     if config.optimizer == "sgd":
         momentum = 0.9 if config.momentum is None else config.momentum
         return SGD(groups, rate, momentum=momentum, weight_decay=config.weight_decay)
-    return AdamW(groups, rate, weight_decay=config.weight_decay, fused=True)
+    # Fused, it passes over memory once; but it cannot work with gradients that fp16 has scaled.
+    fused = config.precision != "fp16-mixed"
+    return AdamW(groups, rate, weight_decay=config.weight_decay, fused=fused)
 
 
 def parameter_groups(model: DiD, config: TrainConfig) -> list[dict[str, Any]]:

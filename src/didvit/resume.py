@@ -24,7 +24,7 @@ DAMAGE = (
 )
 """What reading a damaged state raises."""
 
-_FREE = ("output", "resume", "save_every", "data.workers")
+_FREE = ("output", "resume", "save_every", "data.workers", "data.root")
 """Settings that may differ in a resumed run, as they do not change its result."""
 
 

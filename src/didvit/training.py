@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from didvit.checkpoint import load_checkpoint, save_checkpoint
-from didvit.config import ConfigError, Stopped, TrainConfig, to_json
+from didvit.config import ConfigError, DataConfig, Stopped, TrainConfig, to_json
 from didvit.data.datasets import read_datasets
 from didvit.data.stream import Batch, TrainingStream
 from didvit.data.table import DataError, Table
@@ -81,7 +81,7 @@ def train(config: TrainConfig, observer: TrainingObserver | None = None) -> Path
     run = RunFolder(config.output)
     run.check(config.resume)
     check_processes(config)
-    table, validation = read_data(config)
+    table, validation = read_tables(config.data)
     digests = data_digests(table, validation)
     if config.resume:
         check_same_run(run.settings, to_json(config), digests)
@@ -91,14 +91,13 @@ def train(config: TrainConfig, observer: TrainingObserver | None = None) -> Path
     return config.output
 
 
-def read_data(config: TrainConfig) -> tuple[Table, Table]:
+def read_tables(data: DataConfig) -> tuple[Table, Table]:
     """The tables of training and validation, with the same labels.
 
     Raises:
         ConfigError: They share images.
         DataError: A data set cannot be used, or validation has no label at all.
     """
-    data = config.data
     specs = [str(data.root / spec) if data.root else spec for spec in (*data.train, data.val)]
     policies = {"difficult": data.difficult, "without_labels": data.without_labels}
     table = read_datasets(specs[:-1], **cast(Any, policies))

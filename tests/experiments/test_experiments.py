@@ -1,6 +1,7 @@
 """The harness on colored squares: a row is trained once, whoever asks for it, and told of whole."""
 
 import json
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import get_args
@@ -11,6 +12,7 @@ import tyro
 from PIL import Image
 
 from didvit.config import ConfigError, DataConfig, ModelConfig, TrainConfig, build_model
+from didvit.data.table import DataError
 from didvit.evaluation import report
 from didvit.experiments.benchmarks import SCALES, Benchmark
 from didvit.experiments.boxes import DATA
@@ -18,6 +20,7 @@ from didvit.experiments.command import Name, experiment
 from didvit.experiments.plans import DID_COCO, EXPERIMENTS, Experiment, Row
 from didvit.experiments.results import markdown, results_json, rows_at, write_results
 from didvit.experiments.running import Runner, digest
+from didvit.heads.labels import LabelEmbeddingError
 from didvit.training import TrainingObserver
 
 TINY = ModelConfig("test_vit", weights="random", image_size=(32, 48), top_n=2)
@@ -55,6 +58,7 @@ def make_runner(squares, tmp_path, without_curves):
             TINY,
             steps=2,
             batch_size=4,
+            save_every=1,
             freeze_backbone=False,
             choose="last",
         )
@@ -108,8 +112,7 @@ def test_all_rows_begin_with_one_backbone_and_heads_of_their_own(make_runner):
 
 
 @pytest.mark.parametrize("fatal", [0, 2, 3, 4])
-def test_an_interrupted_row_goes_on_and_ends_the_same(make_runner, fatal, monkeypatch):
-    monkeypatch.setattr("didvit.experiments.running.SAVE_EVERY", 1)
+def test_an_interrupted_row_goes_on_and_ends_the_same(make_runner, fatal):
     expected = make_runner(Steps(), cache="whole").run(ROWS[2], 0)
     with pytest.raises(KeyboardInterrupt):
         make_runner(Steps(fatal)).run(ROWS[2], 0)
@@ -137,14 +140,16 @@ def test_results(make_runner, tmp_path, seeds):
     results = results_json("systems", "tiny", PLAN, outcomes, runner.benchmarks)
     write_results(tmp_path, results)
     assert json.loads((tmp_path / "systems-tiny.json").read_text()) == results
-    assert results["missing"] == ["of another scale"]
+    assert (results["without_data"], results["to_come"]) == (["of another scale"], [])
+    assert results["rows"][3]["settings"]["model"]["fusion"] == "max"
+    assert [row["looks"] for row in results["rows"]] == [[1, 1], [1, 1], [3, 3], [3, 3], [1, 3]]
     assert [len(row["runs"]) for row in results["rows"]] == [len(seeds)] * 5
     assert [row["steps"] for row in results["rows"]] == [2, 10, 2, 2, 2]
     text = (tmp_path / "systems-tiny.md").read_text()
     assert text == markdown(results)
-    assert "| DiD | 2 | 3 | 86.4 |" in text
+    assert "| DiD | 2 | 3, 3 | 86.4 |" in text
     assert "(84.8)" in text  # CP of table 1
-    assert "Not run at this scale: of another scale." in text
+    assert "Not at this scale: of another scale." in text
     own = {row["name"]: row["fusion"] for row in results["rows"]}
     assert own["MCAR"] == "max"
     with Image.open(tmp_path / "systems-tiny.png") as picture:
@@ -159,16 +164,48 @@ def test_a_sweep_is_drawn_as_curves(make_runner, tmp_path):
     assert (tmp_path / "s-tiny.png").exists()
 
 
-def test_settings_that_are_off_or_do_not_matter_are_no_part_of_the_digest():
+def test_unset_settings_are_no_part_of_the_digest():
     settings = {"model": {"top_n": 4}, "steps": 3}
-    same = {"model": {"top_n": 4, "view_size": None}, "steps": 3, "ema": 0.0, "output": "run"}
-    assert digest(settings) == digest(same)
-    others = [
-        {"model": {"top_n": 2}, "steps": 3},
-        {"model": {"top_n": 4}, "steps": 4},
-        {**same, "ema": 0.5},
-    ]
-    assert len({digest(other) for other in (settings, *others)}) == 4
+    assert digest(settings) == digest({"model": {"top_n": 4, "view_size": None}, "steps": 3})
+    others = ({"top_n": 4, "csra_weight": 0.0}, {"top_n": 0}, {})
+    assert len({digest({"model": model, "steps": 3}) for model in others} | {digest(settings)}) == 4
+
+
+def test_other_data_is_another_result(make_runner, tmp_path):
+    steps = Steps()
+    runner = make_runner(steps, start=False)
+    moved = tmp_path / "moved"
+    shutil.copytree(runner.root, moved)
+    elsewhere = replace(runner, root=moved, _known={})
+    before = runner.run(ROWS[0], 0)
+    assert np.array_equal(elsewhere.run(ROWS[0], 0).scores.targets, before.scores.targets)
+    assert steps.total == 2  # the same data, wherever they lie
+    table = moved / runner.benchmarks["coco"].test
+    table.write_text("\n".join(table.read_text().splitlines()[:9]) + "\n")
+    fewer = replace(elsewhere, _known={}).run(ROWS[0], 0)
+    assert len(fewer.scores.targets) == 8
+    assert steps.total == 4
+
+
+def test_what_is_missing_is_said_before_anything_is_trained(make_runner, tmp_path):
+    steps = Steps()
+    with pytest.raises(DataError, match="nowhere"):
+        replace(make_runner(steps), root=tmp_path / "nowhere").check(ROWS[:2])
+    row = Row("ML-GCN", {"head": "ml_gcn", "label_embeddings": "absent.txt"})
+    with pytest.raises(LabelEmbeddingError, match=r"absent\.txt"):
+        make_runner(steps).check([row])
+    assert steps.total == 0
+
+
+@pytest.mark.parametrize("value", [3.0, 80.0])
+def test_an_interval_beside_its_value_is_drawn(make_runner, tmp_path, value):
+    runner = make_runner(Steps(), start=False)
+    for row in (ROWS[0], Row("sweep", {"top_n": 0}, curve="λ", x=0.5)):
+        plan = Experiment("One", (row,))
+        results = results_json("one", "tiny", plan, [runner.run(row, 0)], runner.benchmarks)
+        for fusion in results["rows"][0]["runs"][0]["fusions"].values():
+            fusion["mAP_interval"] = [value, value + 1]
+        write_results(tmp_path, results)
 
 
 # The command
@@ -217,16 +254,16 @@ def test_the_command_measures_boxes(coco18, tmp_path, save_tiny_model, capsys, m
     model = save_tiny_model(tmp_path / "model", ("airplane", "cat", "person"))
     places = ["--root", coco18.parent, "--output", tmp_path, "--model", model, "--resamples", 20]
     assert run_command("boxes", *places) == 0
-    results = json.loads((tmp_path / "boxes-cpu.json").read_text())
+    results = json.loads((tmp_path / "boxes-model-cpu.json").read_text())
     names = [row["name"] for row in results["rows"]]
     assert names == ["none", "whole image", "center box of half the area"]
     assert results["rows"][1]["area"] == 100
     assert results["rows"][1]["coverage"]["overall"] == 100
     assert results["rows"][2]["area"] == pytest.approx(50, abs=1)
-    text = (tmp_path / "boxes-cpu.md").read_text()
+    text = (tmp_path / "boxes-model-cpu.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()
     assert "| whole image | " in text
-    with Image.open(tmp_path / "boxes-cpu.png") as picture:
+    with Image.open(tmp_path / "boxes-model-cpu.png") as picture:
         assert picture.format == "PNG"
 
 
@@ -234,6 +271,8 @@ def test_the_command_measures_boxes(coco18, tmp_path, save_tiny_model, capsys, m
     ("arguments", "message"),
     [
         (["order", "--seeds", "1", "1"], "--seeds"),
+        (["boxes", "--seeds", "1"], "--seeds"),
+        (["figure3", "--seeds", "1", "2"], "one seed"),
         (["order", "--images", "a.jpg"], "figure3"),
         (["order", "--model", "runs/mine"], "boxes"),
         (["order", "--resamples", "0"], "--resamples"),

@@ -8,6 +8,7 @@ from typing import Any
 from didvit.box_quality import BoxReport, score_boxes
 from didvit.checkpoint import load_checkpoint
 from didvit.data.boxes import read_boxes
+from didvit.data.table import DataError
 from didvit.files import whole_file
 from didvit.inference import choose_device
 from didvit.run_folder import versions
@@ -32,6 +33,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "random boxes": {"localization": "random"},
 }
 """What is changed in the model; the rest is as it was trained."""
+
+NOT_THEIRS = {
+    "none, HCP's boxes": ("pointing_game", "corloc", "mean_iou"),
+    "random boxes": ("pointing_game",),
+}
+"""Measures that say nothing of a setting: the point is always the map's, and HCP's box of a label
+alone, without other labels' boxes to keep clear of, is DiD's."""
 
 MEASURES = {
     "pointing_game": "pointing",
@@ -74,6 +82,8 @@ def box_results(
             reports[name] = score_boxes(
                 checkpoint.model.to(chosen), images, image_size, chosen, resamples=resamples
             )
+            if reports[name].failures:
+                raise DataError(f"an experiment needs all images: {reports[name].failures[0]}")
         rows += [_row(spec, name, report, "model") for name, report in reports.items()]
         # These look at no map, and are the same in every report.
         trivial = reports["none"]
@@ -104,7 +114,8 @@ def box_markdown(results: dict[str, Any]) -> str:
         "## The quality of the boxes",
         "",
         f"Of the model `{results['model']}`, in percent: the mean over labels, its 95 % interval "
-        "over images, and the average over everything.",
+        "over images, and the average over everything. Blank is a measure that "
+        "says nothing of the setting.",
     ]
     for spec in dict.fromkeys(row["data"] for row in results["rows"]):
         rows = [row for row in results["rows"] if row["data"] == spec]
@@ -122,13 +133,11 @@ def box_markdown(results: dict[str, Any]) -> str:
 
 
 def _cells(row: dict[str, Any]) -> Sequence[str]:
-    averages = [row[name] for name in MEASURES]
-    cells = [
-        "{label_mean:.1f} ({0:.0f}-{1:.0f}); {overall:.1f}".format(
-            *average["label_mean_interval"], **average
-        )
-        for average in averages
-    ]
+    cells = []
+    for name in MEASURES:
+        low, high = row[name]["label_mean_interval"]
+        cell = f"{row[name]['label_mean']:.1f} ({low:.0f}-{high:.0f}); {row[name]['overall']:.1f}"
+        cells.append("" if name in NOT_THEIRS.get(row["name"], ()) else cell)
     return [*cells, f"{row['area']:.0f}"]
 
 
@@ -146,7 +155,10 @@ def draw_boxes(results: dict[str, Any], path: Path) -> None:
         rows = [row for row in results["rows"] if row["data"] == spec][::-1]
         for i, name in enumerate(("corloc", "pointing_game")):
             places = [place + 0.4 * i - 0.2 for place in range(len(rows))]
-            values = [row[name]["label_mean"] for row in rows]
+            values = [
+                0 if name in NOT_THEIRS.get(row["name"], ()) else row[name]["label_mean"]
+                for row in rows
+            ]
             axes.barh(places, values, 0.4, label=MEASURES[name])
         axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
         axes.set_xlabel(f"mean over labels, percent\n{spec}")

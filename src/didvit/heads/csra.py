@@ -4,7 +4,7 @@ Source: Zhu & Wu, "Residual Attention: A Simple but Effective Method for Multi-L
 ICCV 2021.
 
 Differs: the features are a Vision Transformer's patch tokens, without its class token, as in the
-paper's own ViT rows; T = ∞ is the exact maximum, where the authors' code has T = 99. Classifiers
+paper's own ViT rows; T = ∞ is the exact maximum, which the authors' code calls T = 99. Classifiers
 have unit length, as in the authors' code (the paper's table 8 finds no difference in the end) and
 no bias; backbone and head share the recipe, the loss and the resolution of all compared heads, so
 that the head has no learning rate of its own.

@@ -5,9 +5,10 @@ Classification Head", WACV 2023.
 
 Differs: the features are a Vision Transformer's patch tokens in place of a CNN's last map, mapped
 to ``width`` by a linear layer and a ReLU as in the authors' code; its 768 is not tied to their
-CNN's width and stays. The weights of the cross-attention, being the maps, are not dropped out; all
-other dropout is theirs. Backbone and head share the recipe, the loss and the resolution of all
-compared heads.
+CNN's width and stays. The weights of the cross-attention, being the maps, are not dropped out, and
+the queries, which never change, enter it without the dropout and norm that the authors' code puts
+before it; what follows has their dropout. Backbone and head share the recipe, the loss and the
+resolution of all compared heads.
 """
 
 import math
