@@ -111,7 +111,8 @@ def markdown(results: dict[str, Any]) -> str:
             _number(score(row)),
             f"{low:.1f}-{high:.1f}",
             *by_fusion,
-            _number(_mean(row, "validation", row["fusion"])),
+            # The validation data were scored as the row was trained.
+            _number(None if row["scored_with"] else _mean(row, "validation", row["fusion"])),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     if any("CP all" in row["paper"] for row in results["rows"]):
