@@ -1,5 +1,6 @@
 """What was found: JSON, a table and a figure, with the paper's number and ours side by side."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -180,7 +181,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         _draw_curves(figure, results, curves)
     else:
         _draw_bars(figure, results)
-    figure.suptitle(results["title"])
+    figure.suptitle(textwrap.fill(results["title"], int(9 * figure.get_figwidth())))
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
@@ -200,15 +201,16 @@ def _draw_curves(figure: Any, results: dict[str, Any], curves: list[str]) -> Non
 def _draw_bars(figure: Any, results: dict[str, Any]) -> None:
     rows = results["rows"][::-1]  # the first row on top
     names = [f"{row['name']} ({row['steps']} steps)" for row in rows]
-    figure.set_size_inches(9, 1.2 + 0.32 * len(rows))
-    left, right = figure.subplots(1, 2, sharey=True)
     paper = [row["paper"].get("mAP") for row in rows]
     known = [i for i, value in enumerate(paper) if value is not None]
-    _bars(left, known, [paper[i] for i in known], None, "paper, mAP")
+    panels = 2 if known else 1
+    figure.set_size_inches(3 + 3 * panels, 1.2 + 0.32 * len(rows))
+    axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
+    if known:
+        _bars(axes[0], known, [paper[i] for i in known], None, "paper, mAP")
     ours, ends = [score(row) for row in rows], [interval(row) for row in rows]
-    errors = _errors(ours, ends)
-    _bars(right, list(range(len(rows))), ours, errors, "ours, mAP")
-    left.set_yticks(range(len(rows)), names)
+    _bars(axes[-1], list(range(len(rows))), ours, _errors(ours, ends), "ours, mAP")
+    axes[0].set_yticks(range(len(rows)), names)
 
 
 def _errors(values: Sequence[float], ends: Sequence[tuple[float, float]]) -> list[list[float]]:
@@ -220,10 +222,10 @@ def _errors(values: Sequence[float], ends: Sequence[tuple[float, float]]) -> lis
 def _bars(axes: Any, places: list[int], values: list[float], errors: Any, title: str) -> None:
     axes.barh(places, values, xerr=errors, color="tab:blue", alpha=0.6, capsize=3)
     for place, value in zip(places, values, strict=True):
-        axes.annotate(f"{value:.1f}", (value, place), (-28, -3), textcoords="offset points")
-    if values:
-        margin = 0.4 * (max(values) - min(values)) + 2
-        axes.set_xlim(min(values) - margin, max(values) + margin)
+        corner = ("axes fraction", "data")
+        axes.annotate(f"{value:.1f}", (0.02, place), xycoords=corner, va="center")
+    margin = 0.4 * (max(values) - min(values)) + 3
+    axes.set_xlim(min(values) - margin, max(values) + margin)
     axes.set_xlabel(title)
 
 
