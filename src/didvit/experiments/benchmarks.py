@@ -53,7 +53,7 @@ head, as a single-view baseline; a head that is unlike one has more to change.""
 CPU_ROW = replace(
     CPU_START,
     data=replace(CPU_START.data, train=("coco18/train.csv",)),
-    model=ModelConfig(image_size=(112, 112)),
+    model=ModelConfig(weights="start/backbone.safetensors", image_size=(112, 112)),
     steps=50,
     warmup=0.1,
     ema=0.9,
