@@ -22,7 +22,7 @@ def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:
     "command",
     [
         ("lint-imports", "--no-cache"),
-        ("ruff", "check", "."),
+        ("ruff", "check", "--no-cache", "."),
         ("ruff", "format", "--check", "."),
         ("codespell",),
     ],

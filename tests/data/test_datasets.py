@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pytest
-from refusals import refused
 
 from didvit.data.datasets import FORMATS, parse_spec, read_dataset, read_datasets
 from didvit.data.table import DataError, read_table
+from refusals import refused
 
 
 def touch(folder, *names):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import refusals
 from hypothesis import given
 from hypothesis import strategies as st
 
+import refusals
 from didvit.data.shards import TarMember
 from didvit.data.table import DataError, Entry, Listing, Table, join, read_table
 
