@@ -20,6 +20,7 @@ from didvit.data.stream import TrainingStream
 from didvit.files import write_json
 from didvit.learner import Learner, build_start
 from didvit.optimization import build_optimizer
+from didvit.presets import PAPER
 from didvit.processes import keep_freed_memory
 from didvit.run_folder import versions
 from didvit.training import TrainingObserver, least_source_size, read_tables, train
@@ -87,8 +88,9 @@ def main() -> None:
         config = TrainConfig(
             DataConfig((str(arguments.data / "train.csv"),), str(val), workers=1),
             Path(folder) / "run",
-            ModelConfig(image_size=(arguments.size,) * 2, top_n=arguments.top_n),
+            ModelConfig(image_size=(arguments.size,) * 2, **{**PAPER, "top_n": arguments.top_n}),
             steps=arguments.steps,
+            global_steps=0,
             freeze_backbone=False,
             evaluate_every=arguments.steps,
             save_every=arguments.steps,

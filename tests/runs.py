@@ -17,7 +17,7 @@ RESULTS = (
 )
 """The files of a run folder that depend on the settings alone."""
 
-MODEL = ModelConfig("test_vit", weights="random", image_size=(32, 48), top_n=1)
+MODEL = ModelConfig("test_vit", weights="random", image_size=(32, 48), top_n=1, view_scale=1.0)
 
 Weights = dict[str, torch.Tensor]
 
@@ -25,7 +25,10 @@ Weights = dict[str, torch.Tensor]
 def tiny_config(folder: Path, train: Path, val: Path, workers: int = 0, **settings) -> TrainConfig:
     """A few steps of a tiny model."""
     data = DataConfig((str(train),), str(val), workers=workers)
-    few = {"model": MODEL, "steps": 4, "batch_size": 6, "evaluate_every": 2, "device": "cpu"}
+    few = {
+        **{"model": MODEL, "steps": 4, "global_steps": 0, "batch_size": 6},
+        **{"evaluate_every": 2, "device": "cpu"},
+    }
     return TrainConfig(data, folder, **{**few, **settings})
 
 

@@ -161,7 +161,7 @@ class TestRefused:
             ("box_threshold", "high"),
             ("box_threshold", 2),
             ("top_n", "four"),
-            ("top_n", 6),  # more than labels
+            ("view_scale", 0),
             ("image_size", 32),
             ("image_size", [32]),
             ("image_size", [32, 48, 3]),

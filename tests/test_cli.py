@@ -18,6 +18,7 @@ from PIL import Image
 from didvit import cli
 from didvit.data import voc
 from didvit.inference import Predictor, load
+from didvit.presets import PRESETS
 from didvit.recipes import RECIPES
 from didvit.submission import validate_submission
 
@@ -116,6 +117,23 @@ def test_lines_equal_those_of_python(predict, model_folder, photographs):
     expected = load(model_folder).predict(photographs, threshold=0.4, top_n=1, batch_size=1)
     assert result.lines == [prediction.to_dict() for prediction in expected]
     assert result.err == ""
+
+
+@pytest.mark.parametrize(("preset", "regions"), [("didvit", 5), ("paper", 4)])
+def test_presets(predict, evaluate, save_tiny_model, table, photographs, tmp_path, preset, regions):
+    """The model's own number is 2; of five labels, ours looks again at all."""
+    same = save_tiny_model(tmp_path / "same", **PRESETS[preset])
+    lines = predict(photographs, "--preset", preset).lines
+    assert lines == predict(photographs, "--model", same).lines
+    assert [len(line["regions"]) for line in lines] == [regions] * len(lines)
+    fewer = predict(photographs, "--preset", preset, "--top-n", "1").lines
+    assert [len(line["regions"]) for line in fewer] == [1] * len(lines)
+    metrics = []
+    for arguments in (("--preset", preset), ("--model", same)):
+        assert evaluate("--data", table, *arguments, "--json", tmp_path / "metrics.json").code == 0
+        metrics.append(json.loads((tmp_path / "metrics.json").read_text()))
+    assert [content["preset"] for content in metrics] == [preset, None]
+    assert metrics[0]["fusions"] == metrics[1]["fusions"]
 
 
 def test_json_file_takes_the_lines(predict, photographs, tmp_path):
@@ -575,7 +593,7 @@ def test_a_trained_model_works_in_the_other_commands(train, didvit, squares, tmp
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--model.top-n", 4), ("top_n is 4", "3 labels")),
+        (("--model.view-scale", 0), ("view_scale is 0", "> 0")),
         (("--model.image-size", 30, 48), ("image_size", "30x48")),
         (("--model.backbone", "nonsense"), ("'nonsense'",)),
         (("--model.weights", "missing.npz"), ("missing.npz",)),

@@ -25,6 +25,7 @@ from didvit.hypotheses import LOCALIZERS
 from didvit.losses import LOSSES
 from didvit.method import FUSIONS, NORMALIZATIONS, RECONSTRAINTS, SELECTORS
 from didvit.method.rollout import ORDERS
+from didvit.presets import PRESETS
 from didvit.processes import FABRIC_PRECISIONS
 from didvit.weights import WeightsError
 
@@ -47,12 +48,8 @@ def train_config(**settings):
 
 
 class TestModelConfig:
-    def test_the_defaults_are_the_papers(self):
-        config = ModelConfig()
-        assert (config.top_n, config.box_threshold, config.selection) == (4, 0.6, "descending")
-        assert (config.normalization, config.reconstraint) == ("column", "hadamard")
-        assert (config.localization, config.crop_from) == ("largest_component", "raw")
-        assert config.fusion == "mean"
+    def test_the_defaults_are_the_didvit_preset(self):
+        assert dataclasses.replace(ModelConfig(), **PRESETS["didvit"]) == ModelConfig()
 
     @pytest.mark.parametrize("name", CHOICES)
     def test_choices_are_those_of_the_method(self, name):
@@ -81,8 +78,8 @@ class TestModelConfig:
             ("image_size", ()),
             ("image_size", (224,)),
             ("image_size", (3, 224, 224)),
-            ("view_size", (0, 112)),
-            ("view_size", (112,)),
+            ("view_scale", 0),
+            ("view_scale", -0.5),
             ("box_padding", -0.1),
             ("csra_heads", 2),  # of another head
             ("csra_weight", 0.1),
@@ -246,16 +243,24 @@ class TestLossConfig:
             LossConfig(**settings)
 
     @pytest.mark.parametrize(
-        ("name", "settings"),
-        [
-            ("global_weight", {"global_steps": 1}),
-            ("global_weight", {"model": ModelConfig(top_n=0)}),
-        ],
+        "settings", [{"global_steps": 1}, {}, {"model": ModelConfig(top_n=0), "global_steps": 0}]
     )
-    def test_without_any_branch_nothing_is_learned(self, name, settings):
-        with pytest.raises(ConfigError, match=f"^{name} is 0.0; expected > 0"):
-            train_config(**{"loss": LossConfig(global_weight=0.0), **settings})
-        assert train_config(loss=LossConfig(global_weight=0.0)).loss.global_weight == 0
+    def test_without_any_branch_nothing_is_learned(self, settings):
+        loss = LossConfig(global_weight=0.0)
+        with pytest.raises(ConfigError, match=r"^global_weight is 0.0; expected > 0"):
+            train_config(**{"loss": loss, **settings})
+        assert train_config(loss=loss, global_steps=0).loss.global_weight == 0
+
+    @pytest.mark.parametrize("settings", [{}, {"model": ModelConfig(top_n=0), "global_steps": 0}])
+    def test_a_weight_of_a_branch_that_never_learns_is_refused(self, settings):
+        loss = LossConfig(local_weight=2.0)
+        with pytest.raises(ConfigError, match=r"^local_weight is 2.0; expected 1"):
+            train_config(**{"loss": loss, **settings})
+        assert train_config(loss=loss, global_steps=499).loss.local_weight == 2
+
+    def test_unset_global_steps_are_all(self):
+        assert train_config().num_global_steps == train_config().steps
+        assert [train_config(global_steps=n).num_global_steps for n in (0, 3)] == [0, 3]
 
     @pytest.mark.parametrize("name", ["global_weight", "local_weight"])
     def test_one_branch_may_count_alone(self, name):
@@ -338,8 +343,8 @@ class TestBuildModel:
         assert build_model(TINY, 2)(torch.rand(1, 3, 32, 48)).logits.shape == (1, 2)
 
     def test_more_regions_than_labels(self):
-        with pytest.raises(ConfigError, match="top_n is 2, but there are only 1 labels"):
-            build_model(TINY, 1)
+        assert build_model(TINY, 1).top_n == 1
+        assert build_model(TINY, 2).top_n == build_model(TINY, 3).top_n == 2
 
     @pytest.mark.parametrize("image_size", [(33, 48), (32, 47), (8, 8), (16, 8)])
     def test_sides_that_are_not_whole_patches(self, image_size):
@@ -351,12 +356,6 @@ class TestBuildModel:
     def test_sides_that_are_not_whole_patches_of_the_embedded_backbone(self, image_size):
         with pytest.raises(WeightsError, match=r"image_size.*14x14"):
             build_model(ModelConfig(image_size=image_size), 5)
-
-    @pytest.mark.parametrize("view_size", [(33, 48), (8, 8)])
-    def test_views_that_are_not_whole_patches(self, view_size):
-        config = dataclasses.replace(TINY, view_size=view_size)
-        with pytest.raises(ConfigError, match=r"view_size.*16x16"):
-            build_model(config, 5)
 
     def test_without_pretrained_weights_none_are_looked_for(self):
         config = dataclasses.replace(TINY, weights="none.safetensors")

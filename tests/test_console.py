@@ -67,7 +67,7 @@ def test_costs_of_the_baseline(make_config):
 
 def test_costs_of_smaller_views(make_config):
     """Views of a quarter of the area: 1 + 2 / 4 looks."""
-    model = dataclasses.replace(MODEL, top_n=2, view_size=(16, 24))
+    model = dataclasses.replace(MODEL, top_n=2, view_scale=0.5)
     config = make_config(model=model, freeze_backbone=False)
     assert step_costs(config, 4) == [(27, 0), (27, 6), (27, 0), (27, 6)]
 

@@ -207,16 +207,17 @@ def test_local_score_is_that_of_the_pixels_in_the_boxes(predictor, size):
     """End-exclusive and exact: cutting the photograph at the boxes gives the same scores."""
     array = smooth(*size)
     result = predictor.predict(array, threshold=0)
-    views = []
+    model, views = predictor.model, []
     for region in result.regions:
         x0, y0, x1, y1 = region.box
         assert all(type(side) is int for side in region.box)
         assert 0 <= x0 < x1 <= result.width
         assert 0 <= y0 < y1 <= result.height
         crop = as_tensor(array[y0:y1, x0:x1])[None] / 255
-        views.append(F.interpolate(crop, SIZE, mode="bilinear", antialias=True)[0])
+        size = model.backbone.scaled_size(SIZE, model.view_scale)
+        views.append(F.interpolate(crop, size, mode="bilinear", antialias=True)[0])
     with torch.inference_mode():
-        local = predictor.model.look_again(torch.stack(views)).amax(0).sigmoid().tolist()
+        local = model.look_again(torch.stack(views)).amax(0).sigmoid().tolist()
     scores = {found.label: found.local_score for found in result.labels}
     assert list(map(scores.get, predictor.labels)) == pytest.approx(local, abs=1e-5)
 

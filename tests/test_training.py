@@ -450,8 +450,6 @@ def test_settings_that_do_not_fit_the_model(make_config):
     def refused(error, match, **settings):
         assert_refused(make_config(freeze_backbone=False, **settings), error, match)
 
-    too_many = dataclasses.replace(MODEL, top_n=4)
-    refused(ConfigError, "top_n is 4, but there are only 3 labels", model=too_many)
     refused(WeightsError, "image_size", model=dataclasses.replace(MODEL, image_size=(32, 50)))
     refused(ConfigError, "small_size does not fit.*16x16", small_steps=1, small_size=(32, 50))
     refused(ConfigError, "freeze_blocks is 99; expected at most", freeze_blocks=99)

@@ -80,6 +80,17 @@ def test_found_regions_have_the_thicker_line():
     assert thickness[0] > thickness[1] == thickness[2] == thickness[3] > 0
 
 
+@pytest.mark.parametrize(("found", "drawn"), [(0, 4), (3, 4), (4, 4), (5, 5), (6, 6)])
+def test_all_found_regions_are_drawn_and_others_up_to_four(found, drawn):
+    boxes = [(20 + 120 * k, 100, 100 + 120 * k, 700) for k in range(6)]
+    picture = np.asarray(
+        draw_prediction(make(1000, 800, boxes, [f"thing {k}" for k in range(found)]))
+    )
+    top = photograph_top(picture)
+    outlined = [tuple(picture[top + 600, box[0]]) != (GRAY,) * 3 for box in boxes]
+    assert outlined == [True] * drawn + [False] * (6 - drawn)
+
+
 def test_full_box_and_box_of_one_pixel():
     picture = np.asarray(
         draw_prediction(make(1000, 800, [(0, 0, 1000, 800), (500, 400, 501, 401)]))
@@ -93,7 +104,8 @@ def test_full_box_and_box_of_one_pixel():
 
 def test_more_regions_than_colors_repeat_them():
     boxes = [(20 + 120 * k, 100, 100 + 120 * k, 700) for k in range(len(COLORS) + 1)]
-    picture = np.asarray(draw_prediction(make(1000, 800, boxes)))
+    found = [f"thing {k}" for k in range(len(boxes))]
+    picture = np.asarray(draw_prediction(make(1000, 800, boxes, found)))
     top = photograph_top(picture)
     assert tuple(picture[top + 600, boxes[-1][0]]) == COLORS[0]
 
@@ -175,7 +187,8 @@ def test_twelve_regions_take_more_rows_than_four():
     heights = {}
     for count in (4, 12):
         boxes = [(10 * k, 10 * k, 100 + 10 * k, 100 + 10 * k) for k in range(count)]
-        picture = draw_prediction(make(1000, 800, boxes))
+        found = [f"thing {k}" for k in range(count)]
+        picture = draw_prediction(make(1000, 800, boxes, found))
         assert picture.width == 1000
         heights[count] = picture.height - 800
     assert heights[12] > 1.5 * heights[4]

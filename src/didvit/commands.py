@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TextIO, cast
 import tyro
 
 from didvit.config import ConfigError, TrainConfig
+from didvit.presets import PRESETS, Preset
 
 SUCCESS, SOMETHING_FAILED = 0, 3
 
@@ -20,6 +21,9 @@ OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavio
 OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
 OptionalCount = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
 OptionalModel = Annotated[str | None, tyro.conf.arg(metavar="MODEL", help_behavior_hint="")]
+OptionalPreset = Annotated[
+    Preset | None, tyro.conf.arg(metavar="{didvit,paper}", help_behavior_hint="")
+]
 Competition = Literal["comp1", "comp2"]
 OptionalCompetition = Annotated[
     Competition | None, tyro.conf.arg(metavar="{comp1,comp2}", help_behavior_hint="")
@@ -33,6 +37,7 @@ def predict(
     output: OptionalFolder = None,
     json: OptionalFile = None,
     threshold: float = 0.5,
+    preset: OptionalPreset = None,
     top_n: OptionalCount = None,
     batch_size: int = 8,
     device: str = "auto",
@@ -48,7 +53,9 @@ def predict(
         output: Folder for one picture per image: regions, labels, and heat maps.
         json: File for the JSON lines; without it they go to the standard output.
         threshold: Least score of a label, in [0, 1].
-        top_n: Regions to look at, 0 for none (default: the model's own, 4 for 'default').
+        preset: How to look again: 'didvit' at 8 regions at half the input's sides, 'paper' at 4
+            at all of it (default: the model's own settings; 'didvit' for 'default').
+        top_n: Regions to look at, 0 for none (default: the preset's, or the model's own).
         batch_size: Images that the network takes at once.
         device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
     """
@@ -74,7 +81,7 @@ def predict(
     images = list(dict.fromkeys(images))
     total = len(images) + len(failures)
     console = stderr_console()
-    results = load(model, device).stream(images, threshold, top_n, batch_size)
+    results = load(model, device, preset).stream(images, threshold, top_n, batch_size)
     pictures = picture_names(images, output) if output else {}
     # On a terminal the lines themselves show how far it is.
     shown = len(images) > 1 and not (json is None and sys.stdout.isatty())
@@ -100,6 +107,7 @@ def evaluate(
     *,
     data: str,
     model: str = "default",
+    preset: OptionalPreset = None,
     json: OptionalFile = None,
     submission: OptionalFolder = None,
     competition: OptionalCompetition = None,
@@ -118,6 +126,7 @@ def evaluate(
     Args:
         data: Data set, as PATH or PATH:SPLIT, in any format that training takes.
         model: 'default', or a folder that 'didvit train' wrote.
+        preset: How to look again, as in 'didvit predict' (default: the model's own settings).
         json: File for the metrics, in percent.
         submission: Folder for the scores in the format of VOC 2012's evaluation server.
         competition: With --submission: comp1 (the default) for a model that learned from VOC's
@@ -150,7 +159,7 @@ def evaluate(
     for name, value in (("resamples", resamples), ("workers", workers)):
         if value < 0:
             raise ConfigError(f"--{name} is {value}; expected 0 or more")
-    checkpoint = load_checkpoint(model)
+    checkpoint = load_checkpoint(model, PRESETS[preset] if preset else {})
     table = read_dataset(
         data, checkpoint.labels, difficult=difficult, without_labels=without_labels
     )
@@ -174,7 +183,7 @@ def evaluate(
         for rows in report_tables(result, checkpoint.config.fusion):
             Console(emoji=False, highlight=False).print(rows)
         if json:
-            write_json(json, {"model": model, "data": data, **result.to_dict()})
+            write_json(json, {"model": model, "preset": preset, "data": data, **result.to_dict()})
     return SOMETHING_FAILED if scores.failures else SUCCESS
 
 

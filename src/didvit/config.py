@@ -16,10 +16,15 @@ MS_CMA_LEVELS = 3
 """Blocks of the backbone that the ms_cma head looks at."""
 
 _ADDED = {
-    *("head", "csra_heads", "csra_weight", "label_embeddings"),
-    *("rollout_order", "box_padding", "view_size"),
+    "head": "baseline",
+    "csra_heads": None,
+    "csra_weight": None,
+    "label_embeddings": None,
+    "rollout_order": "descending",
+    "box_padding": 0.0,
+    "view_scale": 1.0,
 }
-"""Settings that the first models do not have in their files: they did what the defaults do."""
+"""Settings that the first models do not have in their files, and what they did."""
 
 
 class ConfigError(ValueError):
@@ -76,8 +81,9 @@ class ModelConfig:
     label_embeddings: str | None = None
     """Of the ml_gcn, ssgrl and ms_cma heads: 'sentence' (a sentence model; needs didvit[labels]),
     'random', or a text file of word vectors in GloVe's format. Unset: 'sentence'."""
-    top_n: int = 4
-    """Categories looked at again (K); 0 is the single-view baseline."""
+    top_n: int = 8
+    """Categories looked at again (K), or all of them where there are fewer; the paper has 4. 0 is
+    the single-view baseline."""
     box_threshold: float = 0.6
     """Part of a map's range above which it is foreground (λ), in (0, 1)."""
     selection: Literal["descending", "ascending", "random"] = "descending"
@@ -96,9 +102,9 @@ class ModelConfig:
     """How an instance map becomes a box; 'hypotheses' (HCP's) takes boxes of all maps together."""
     box_padding: float = 0.0
     """Part of its sides that a box grows outward; the paper has 0."""
-    view_size: tuple[int, int] | None = None
-    """Height and width that regions are looked at with, whole multiples of the patch. Unset:
-    image_size, as in the paper."""
+    view_scale: float = 0.5
+    """Sides that regions are looked at with, as a part of image_size's, rounded to whole patches;
+    the paper has 1."""
     crop_from: Literal["raw", "input"] = "raw"
     """Cut views from the photograph at its own resolution, or from the network's input."""
     fusion: Literal["mean", "max", "global", "local"] = "mean"
@@ -118,9 +124,7 @@ class ModelConfig:
         _expect(self.top_n >= 0, self, "top_n", "0 (the baseline) or more")
         _expect(0 < self.box_threshold < 1, self, "box_threshold", "a number in (0, 1)")
         _expect(self.box_padding >= 0, self, "box_padding", "0 or more")
-        if self.view_size is not None:
-            _expect(len(self.view_size) == 2, self, "view_size", "a height and a width in pixels")
-            _expect(min(self.view_size) > 0, self, "view_size", "a height and a width in pixels")
+        _expect(self.view_scale > 0, self, "view_scale", "> 0")
         _expect(len(self.image_size) == 2, self, "image_size", "a height and a width in pixels")
         _expect(min(self.image_size) > 0, self, "image_size", "a height and a width in pixels")
 
@@ -185,9 +189,10 @@ class TrainConfig:
     settings are the same, its head is taken over, with what it knows of the labels."""
     steps: int = 500
     """Batches to learn from."""
-    global_steps: int = 0
+    global_steps: int | None = None
     """The first of these steps look at whole images alone: each costs 1 forward pass in place of
-    1 + top_n, and later steps start from boxes that mean something."""
+    1 + top_n. Unset: all of them, as regions are then looked at again when it predicts alone, which
+    is what pays (see the documentation). The paper has 0."""
     small_steps: int = 0
     """The first of these steps see images of small_size: quicker, and most is learned there."""
     small_size: tuple[int, int] = (112, 112)
@@ -268,15 +273,28 @@ class TrainConfig:
             "batch_size",
             f"a multiple of {parts} (accumulate x devices x num_nodes)",
         )
-        for name in ("global_steps", "small_steps"):
-            _expect(0 <= getattr(self, name) <= self.steps, self, name, "0 to steps")
+        for name in ("num_global_steps", "small_steps"):
+            setting = name.removeprefix("num_")
+            _expect(0 <= getattr(self, name) <= self.steps, self, setting, "0 to steps")
         if self.global_steps:
             _expect(
                 self.model.top_n > 0, self, "global_steps", "0: the baseline has no other steps"
             )
         if self.loss.global_weight == 0:
             _expect(self.model.top_n > 0, self.loss, "global_weight", "> 0, as there is no other")
-            _expect(self.global_steps == 0, self.loss, "global_weight", "> 0 in the global steps")
+            _expect(
+                self.num_global_steps == 0,
+                self.loss,
+                "global_weight",
+                "> 0 in the global steps (global_steps 0 has none)",
+            )
+        if self.model.top_n == 0 or self.num_global_steps == self.steps:
+            _expect(
+                self.loss.local_weight == 1,
+                self.loss,
+                "local_weight",
+                "1, as no step looks at regions (global_steps 0 has all of them do so)",
+            )
         _expect(len(self.small_size) == 2, self, "small_size", "a height and a width in pixels")
         _expect(min(self.small_size) > 0, self, "small_size", "a height and a width in pixels")
         _expect(self.learning_rate is None or self.learning_rate > 0, self, "learning_rate", "> 0")
@@ -297,6 +315,11 @@ class TrainConfig:
             _expect(0 <= self.momentum < 1, self, "momentum", "a number in [0, 1)")
         if self.choose == "best":
             self._check_validation()
+
+    @property
+    def num_global_steps(self) -> int:
+        """Steps that look at whole images alone."""
+        return self.steps if self.global_steps is None else self.global_steps
 
     def _check_validation(self) -> None:
         """Refuse to choose on what is called a test set."""
@@ -324,30 +347,19 @@ def build_model(
         knowledge: Of the labels, for the heads in `KNOWING_HEADS`; the others ignore it.
 
     Raises:
-        ConfigError: ``top_n`` exceeds the number of labels, or ``view_size`` does not fit.
         WeightsError, UnsupportedBackboneError: Of the backbone.
     """
     from didvit.hypotheses import LOCALIZERS
     from didvit.method import DiD
     from didvit.weights import build_backbone
 
-    if config.top_n > num_categories:
-        raise ConfigError(
-            f"top_n is {config.top_n}, but there are only {num_categories} labels; "
-            f"expected at most {num_categories}"
-        )
     weights = config.weights if pretrained else "random"
     levels = MS_CMA_LEVELS if config.head == "ms_cma" else 1
     backbone = build_backbone(config.backbone, weights, config.image_size, levels)
-    if config.view_size:
-        try:
-            backbone.grid_size(config.view_size)
-        except ValueError as error:
-            raise ConfigError(f"view_size does not fit: {error}") from error
     return DiD(
         backbone,
         _build_head(config, backbone.embed_dim, num_categories, knowledge),
-        top_n=config.top_n,
+        top_n=min(config.top_n, num_categories),
         box_threshold=config.box_threshold,
         selection=config.selection,
         normalization=config.normalization,
@@ -357,7 +369,7 @@ def build_model(
         fusion=config.fusion,
         rollout_order=config.rollout_order,
         box_padding=config.box_padding,
-        view_size=config.view_size,
+        view_scale=config.view_scale,
     )
 
 
@@ -389,14 +401,13 @@ def model_config_from_json(values: dict[str, Any]) -> ModelConfig:
         ConfigError: A setting is unknown, missing, or impossible.
     """
     names = {field.name for field in dataclasses.fields(ModelConfig)}
-    unknown, missing = sorted(values.keys() - names), sorted(names - values.keys() - _ADDED)
+    unknown, missing = sorted(values.keys() - names), sorted(names - values.keys() - _ADDED.keys())
     if unknown or missing:
         raise ConfigError(
             f"settings do not fit this version: unknown {', '.join(unknown) or 'none'}; "
             f"missing {', '.join(missing) or 'none'}"
         )
-    sizes = {name: values.get(name) for name in ("image_size", "view_size")}
-    return ModelConfig(**{**values, **{k: v and tuple(v) for k, v in sizes.items()}})
+    return ModelConfig(**{**_ADDED, **values, "image_size": tuple(values["image_size"])})
 
 
 def _json_value(value: Any) -> Any:

@@ -135,11 +135,10 @@ def step_costs(config: TrainConfig, num_validation: int) -> list[tuple[float, fl
     """
     height, width = config.model.image_size
     small_area = config.small_size[0] * config.small_size[1] / (height * width)
-    view_height, view_width = config.model.view_size or config.model.image_size
-    views = config.model.top_n * view_height * view_width / (height * width)
+    views = config.model.top_n * config.model.view_scale**2
     costs = []
     for step in range(config.steps):
-        looks = 1 if step < config.global_steps else 1 + views
+        looks = 1 if step < config.num_global_steps else 1 + views
         area = small_area if step < config.small_steps else 1.0
         due = (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps
         passes = 1 if config.freeze_backbone else 3

@@ -16,6 +16,7 @@ from didvit.config import ConfigError
 from didvit.data.images import ImageError, decode, read_image
 from didvit.method import DiD, DiDOutput, resize_whole, scale_boxes
 from didvit.paths import find_images
+from didvit.presets import PRESETS, Preset
 
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 
@@ -272,18 +273,27 @@ class Predictor:
         )
 
 
-def load(model: str | Path = "default", device: str | torch.device | None = None) -> Predictor:
+def load(
+    model: str | Path = "default",
+    device: str | torch.device | None = None,
+    preset: Preset | None = None,
+) -> Predictor:
     """A model that takes photographs.
 
     Args:
         model: ``"default"``, which comes with the package, or a folder that ``didvit train`` wrote.
         device: Where it runs; None takes a CUDA GPU where there is one.
+        preset: How to look again: ``"didvit"`` or ``"paper"`` (`PRESETS`); None is the model's own
+            settings.
 
     Raises:
+        ConfigError: There is no such preset.
         CheckpointError: There is no such model, or it is damaged.
         WeightsError: The backbone's weights cannot be had.
     """
-    checkpoint = load_checkpoint(model)
+    if preset not in (None, *PRESETS):
+        raise ConfigError(f"preset is {preset!r}; expected {' or '.join(PRESETS)}")
+    checkpoint = load_checkpoint(model, PRESETS[preset] if preset else {})
     return Predictor(checkpoint.model, checkpoint.labels, checkpoint.config.image_size, device)
 
 

@@ -41,7 +41,7 @@ class Learner(nn.Module):
         small = step < config.small_steps
         images = resize_whole(sources, config.small_size if small else config.model.image_size)
         generator = torch.Generator().manual_seed(seed_of(config.seed, 0, step, part))
-        model = self.model.with_top_n(0) if step < config.global_steps else self.model
+        model = self.model.with_top_n(0) if step < config.num_global_steps else self.model
         try:
             output = model(images, sources, generator)
         except NonFiniteMapError:

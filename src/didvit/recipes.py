@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from didvit.config import DataConfig, LossConfig, ModelConfig, TrainConfig
+from didvit.presets import PAPER
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,10 @@ class Recipe:
 
 
 PAPER_MODEL = ModelConfig(
-    backbone="vit_base_patch16_224.augreg_in21k", weights="pretrained", image_size=(448, 448)
+    backbone="vit_base_patch16_224.augreg_in21k",
+    weights="pretrained",
+    image_size=(448, 448),
+    **PAPER,
 )
 """ViT-B/16 from ImageNet-21k at 448, K = 4, λ = 0.6 (section 3.1)."""
 
@@ -38,6 +42,7 @@ VOC_2007 = TrainConfig(
     output=Path("runs/voc2007"),
     model=PAPER_MODEL,
     steps=2_000,
+    global_steps=0,
     batch_size=32,
     optimizer="sgd",
     learning_rate=0.05,
@@ -84,7 +89,6 @@ CPU_SMALL = TrainConfig(
     data=DataConfig(train=("train.csv",), val="val.csv", workers=1),
     output=Path("runs/cpu-small"),
     steps=1_500,
-    global_steps=1_500,
     small_steps=1_300,
     batch_size=32,
     learning_rate=3e-4,

@@ -18,7 +18,7 @@ def looks_again(config: TrainConfig, step: int) -> bool:
     While whole images alone are learned from, they alone are scored, which takes a part of the
     time; the last evaluation is always that of the model as it will be used.
     """
-    return step > config.global_steps or step == config.steps
+    return step > config.num_global_steps or step == config.steps
 
 
 def score_validation(model: DiD, table: Table, config: TrainConfig, fabric: Fabric) -> Scores:
@@ -53,7 +53,7 @@ def best_step(config: TrainConfig, history: Sequence[dict[str, float]]) -> int:
     newest = int(history[-1]["step"])
     if config.choose == "last":
         return newest
-    learned_globally = newest <= config.global_steps
+    learned_globally = newest <= config.num_global_steps
     fusion = "global" if learned_globally else config.model.fusion
-    alike = [row for row in history if (row["step"] <= config.global_steps) == learned_globally]
+    alike = [row for row in history if (row["step"] <= config.num_global_steps) == learned_globally]
     return int(max(alike, key=lambda row: row[f"val_{fusion}"])["step"])

@@ -15,6 +15,8 @@ LONG_SIDE = (800, 1280)
 """The photograph is drawn with a long side in this range, so that text is legible on any size."""
 MIN_WIDTH = 640
 TILE_WIDTH = 150
+FEWEST = 4
+"""Regions drawn, where there are so many; those of labels that were found all are."""
 GAP = 8
 BACKGROUND, FOREGROUND, FAINT = (24, 24, 27), (244, 244, 245), (161, 161, 170)
 COLORS = (
@@ -42,10 +44,10 @@ class _Drawn(NamedTuple):
 def draw_prediction(prediction: "Prediction") -> Image.Image:
     """The photograph with a colored box, label and probability per region, above the heat maps.
 
-    Regions whose label reaches the threshold have a thick line, the others a thin one. Under each
-    region's name stand its semantic map (where the label is) and its instance map (the same after
-    the spatial map acted on it; the box comes from it). Maps are scaled to their own range. Without
-    regions there are no maps.
+    Regions whose label reaches the threshold have a thick line; where they are fewer than 4, the
+    best others follow with a thin one. Under each region's name stand its semantic map (where the
+    label is) and its instance map (the same after the spatial map acted on it; the box comes from
+    it). Maps are scaled to their own range. Without regions there are no maps.
 
     Returns:
         An RGB picture, at least 640 pixels wide.
@@ -68,6 +70,7 @@ def draw_prediction(prediction: "Prediction") -> Image.Image:
         )
         for region, color in zip(prediction.regions, cycle(COLORS), strict=False)
     ]
+    regions = regions[: max(FEWEST, sum(region.found for region in regions))]
     width = max(photograph.width, MIN_WIDTH)
     found_text = "   ".join(
         f"{one_line(label.label)} {label.score:.2f}" for label in prediction.labels

@@ -11,7 +11,7 @@ import pytest
 import tyro
 from PIL import Image
 
-from didvit.config import ConfigError, DataConfig, ModelConfig, TrainConfig, build_model
+from didvit.config import ConfigError, DataConfig, ModelConfig, TrainConfig
 from didvit.data.table import DataError
 from didvit.evaluation import report
 from didvit.experiments.benchmarks import SCALES, Benchmark
@@ -23,7 +23,7 @@ from didvit.experiments.running import Runner, digest
 from didvit.heads.labels import LabelEmbeddingError
 from didvit.training import TrainingObserver
 
-TINY = ModelConfig("test_vit", weights="random", image_size=(32, 48), top_n=2)
+TINY = ModelConfig("test_vit", weights="random", image_size=(32, 48), top_n=2, view_scale=1.0)
 ROWS = (
     Row("Baseline", {"top_n": 0}, {"mAP": 85.1}),
     Row("Baseline", {"top_n": 0}, {"mAP": 85.1}, budget="passes"),
@@ -57,6 +57,7 @@ def make_runner(squares, tmp_path, without_curves):
             tmp_path,
             TINY,
             steps=2,
+            global_steps=0,
             batch_size=4,
             save_every=1,
             freeze_backbone=False,
@@ -166,7 +167,7 @@ def test_a_sweep_is_drawn_as_curves(make_runner, tmp_path):
 
 def test_unset_settings_are_no_part_of_the_digest():
     settings = {"model": {"top_n": 4}, "steps": 3}
-    assert digest(settings) == digest({"model": {"top_n": 4, "view_size": None}, "steps": 3})
+    assert digest(settings) == digest({"model": {"top_n": 4, "csra_heads": None}, "steps": 3})
     others = ({"top_n": 4, "csra_weight": 0.0}, {"top_n": 0}, {})
     assert len({digest({"model": model, "steps": 3}) for model in others} | {digest(settings)}) == 4
 
@@ -311,13 +312,6 @@ def test_a_row_by_passes_has_the_passes_of_did():
     row = Row("Baseline", {"top_n": 0}, budget="passes")
     config, did = runner.config_of(row, 0), runner.config_of(Row("DiD"), 0)
     assert config.steps * 1 == did.steps * 5
-
-
-def test_parts_of_the_input_as_views(randomized):
-    runner = Runner(SCALES["cpu"], None, None)
-    config = runner.config_of(Row("half", view_part=0.5), 0)
-    assert config.model.view_size == (56, 56)
-    assert build_model(replace(config.model, weights="random"), 18).view_size == (56, 56)
 
 
 def test_the_papers_numbers():

@@ -270,3 +270,20 @@ def test_patch_dropout_in_training_is_refused_or_harmless(make_vit):
     except UnsupportedBackboneError:
         return
     assert backbone(torch.rand(1, 3, 16, 24)).shape == (1, 24, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "scale", "expected"),
+    [
+        ((224, 224), 1.0, (224, 224)),
+        ((224, 224), 0.5, (112, 112)),
+        ((112, 112), 0.75, (80, 80)),  # 10.5 patches, and halves go to the even number
+        ((32, 48), 0.01, (8, 8)),
+        ((32, 48), 1.5, (48, 72)),
+        ((16, 24), 0.6, (8, 16)),
+    ],
+)
+def test_scaled_sizes_are_whole_patches(make_vit, image_size, scale, expected):
+    backbone = ViTBackbone(make_vit())
+    assert backbone.patch_size == (8, 8)
+    assert backbone.scaled_size(image_size, scale) == expected

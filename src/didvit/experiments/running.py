@@ -154,11 +154,6 @@ class Runner:
         config = self.benchmarks[row.data].config
         changes = {name: value for name, value in row.model.items() if name != "fusion"}
         model = replace(config.model, **changes)
-        if row.view_part != 1:
-            height, width = model.image_size
-            model = replace(
-                model, view_size=(int(height * row.view_part), int(width * row.view_part))
-            )
         steps = config.steps
         if row.budget == "passes":
             steps = steps * DID_PASSES // (1 + model.top_n)

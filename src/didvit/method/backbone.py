@@ -117,6 +117,14 @@ class ViTBackbone(nn.Module):
             )
         return height // patch_height, width // patch_width
 
+    def scaled_size(self, image_size: tuple[int, int], scale: float) -> tuple[int, int]:
+        """Sides times ``scale``, in pixels, rounded to whole patches, at least one."""
+        height, width = (
+            max(round(scale * side / patch), 1) * patch
+            for side, patch in zip(image_size, self.patch_size, strict=True)
+        )
+        return height, width
+
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D h w"]:
         """Patch tokens of images with pixels in [0, 1]; every block runs timm's own code."""
         tokens, levels = self._embed(images), []

@@ -81,8 +81,8 @@ class DiD(nn.Module):
         fusion: How the two branches become the prediction (`FUSIONS`).
         rollout_order: Of the blocks in the rollout (`ORDERS`).
         box_padding: Part of its sides that a box grows outward (0, as in the paper, leaves it).
-        view_size: Height and width that views are resized to; None, as in the paper, is the
-            network's input's.
+        view_scale: Sides of views, as a part of the input's, rounded to whole patches; the paper
+            has 1.
 
     Raises:
         ValueError: A setting is out of its range or unknown.
@@ -102,7 +102,7 @@ class DiD(nn.Module):
         fusion: str | Callable[[Tensor, Tensor], Tensor] = "mean",
         rollout_order: str = "descending",
         box_padding: float = 0.0,
-        view_size: Size | None = None,
+        view_scale: float = 1.0,
     ):
         super().__init__()
         if top_n < 0:
@@ -115,8 +115,8 @@ class DiD(nn.Module):
             raise ValueError(f"rollout_order is {rollout_order!r}; expected {' or '.join(ORDERS)}")
         if box_padding < 0:
             raise ValueError(f"box_padding is {box_padding}; expected 0 or more")
-        if view_size is not None:
-            backbone.grid_size(view_size)  # refuses what is not whole patches
+        if view_scale <= 0:
+            raise ValueError(f"view_scale is {view_scale}; expected a number above 0")
         self.backbone = backbone
         self.head = head
         self.top_n = top_n
@@ -129,7 +129,7 @@ class DiD(nn.Module):
         self.fuse = _look_up("fusion", fusion, FUSIONS)
         self.rollout_order = rollout_order
         self.box_padding = box_padding
-        self.view_size = view_size
+        self.view_scale = view_scale
 
     def forward(
         self,
@@ -166,6 +166,7 @@ class DiD(nn.Module):
         boxes = self.find_boxes(selected_maps, input_size, generator)
 
         canvas = images if self.crop_from == "input" or sources is None else sources
+        view_size = self.backbone.scaled_size(input_size, self.view_scale)
         canvas_boxes = boxes.clone()  # the same boxes, in pixels of each canvas
         for i, image in enumerate(canvas):
             canvas_boxes[i] = scale_boxes(boxes[i], input_size, size_of(image))
@@ -177,7 +178,7 @@ class DiD(nn.Module):
                     crop_and_resize(
                         canvas,
                         canvas_boxes[:, k],
-                        self.view_size or input_size,
+                        view_size,
                         align_corners=self.crop_from == "input",
                     ).to(images.dtype)
                 )

@@ -1,0 +1,94 @@
+"""A model under every preset on the same images: mAP, and what a preset adds to another.
+
+    python benchmarks/presets.py --data coco18/val.csv --output results/presets-val.json
+
+The interval of a difference is over images (paired bootstrap): the same draws for both presets.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from didvit.checkpoint import load_checkpoint
+from didvit.data.datasets import read_dataset
+from didvit.evaluation import Scores, report, score_table
+from didvit.experiments.results import looks
+from didvit.files import write_json
+from didvit.inference import choose_device
+from didvit.method import FUSIONS
+from didvit.metrics import mean_average_precision
+from didvit.presets import PRESETS
+from didvit.run_folder import versions
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--resamples", type=int, default=1000)
+    arguments = parser.parse_args()
+    rows, scored = [], {}
+    for name, preset in PRESETS.items():
+        checkpoint = load_checkpoint(arguments.model, preset)
+        table = read_dataset(arguments.data, checkpoint.labels)
+        start = time.perf_counter()
+        scores = score_table(
+            checkpoint.model, table, checkpoint.config.image_size, choose_device("cpu"), workers=1
+        )
+        seconds = time.perf_counter() - start
+        scored[name] = fused(scores, checkpoint.config.fusion), scores.targets
+        result = report(scores, checkpoint.labels, arguments.resamples).to_dict()
+        print(f"{name}: {result['fusions'][checkpoint.config.fusion]['mAP']:.2f}", flush=True)
+        rows.append(
+            {
+                "preset": name,
+                "settings": dict(preset),
+                "looks": looks(checkpoint.config),
+                "seconds_per_image": seconds / len(table),
+                **result,
+            }
+        )
+    logits, targets = zip(*scored.values(), strict=True)
+    write_json(
+        arguments.output,
+        {
+            "data": arguments.data,
+            "model": arguments.model,
+            "rows": rows,
+            "difference": difference(*logits, targets[0], arguments.resamples),
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+        },
+    )
+
+
+def fused(scores: Scores, fusion: str) -> np.ndarray:
+    """Logits of the prediction."""
+    branches = scores.global_logits, scores.local_logits
+    return FUSIONS[fusion](*map(torch.from_numpy, branches)).numpy()
+
+
+def difference(
+    first: np.ndarray, second: np.ndarray, targets: np.ndarray, resamples: int
+) -> dict[str, float | list[float]]:
+    """Of mAP in percent, first less second, with its 95 % interval (basic bootstrap)."""
+
+    def gain(images: np.ndarray) -> float:
+        one, other = (
+            mean_average_precision(logits[images], targets[images]) for logits in (first, second)
+        )
+        return 100 * (one - other)
+
+    count, draw = len(targets), np.random.default_rng(0)
+    value = gain(np.arange(count))
+    gains = [gain(draw.integers(count, size=count)) for _ in range(resamples)]
+    low, high = 2 * value - np.quantile(gains, [0.975, 0.025])
+    return {"mAP": value, "interval": [low, high]}
+
+
+if __name__ == "__main__":
+    main()
