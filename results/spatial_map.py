@@ -1,0 +1,177 @@
+"""What the spatial map looks at, and what the re-constraint does to boxes, on images with boxes.
+
+    python results/spatial_map.py --root data --output results/spatial-map.json
+
+Nothing is learned and nothing is chosen: the default model looks once at every image.
+"""
+
+import argparse
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from didvit.box_metrics import iou
+from didvit.checkpoint import load_checkpoint
+from didvit.data.boxes import AnnotatedImage, read_boxes
+from didvit.data.images import read_image
+from didvit.experiments.boxes import DATA
+from didvit.files import write_json
+from didvit.method import NORMALIZATIONS, RECONSTRAINTS, attention_rollout, resize_whole
+from didvit.run_folder import versions
+
+TOP = 3
+"""Patches that count as the map's peaks: about 1 % of 256."""
+
+ROLLOUTS = {
+    "column": ("column", 0),
+    "row": ("row", 0),
+    "row, without the first block": ("row", 1),
+    "row, last 4 blocks": ("row", -4),
+}
+"""Normalization, and the first block that takes part; the paper has the first two."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--model", default="default")
+    arguments = parser.parse_args()
+    checkpoint = load_checkpoint(arguments.model)
+    images = [
+        image
+        for data in DATA["cpu"]
+        for image in read_boxes(f"{arguments.root}/{data}", checkpoint.labels)
+    ]
+    with torch.inference_mode():
+        looks = [look_at(image, checkpoint) for image in images]
+    maps = [row for look in looks for row in look["maps"]]
+    write_json(
+        arguments.output,
+        {
+            "model": arguments.model,
+            "num_images": len(images),
+            "num_maps": len(maps),
+            "negative_maps": fmean(row["negative"] for row in maps),
+            "objects": fmean(look["objects"] for look in looks),
+            "norm_peak": fmean(look["norm_peak"] for look in looks),
+            "received_by_block": mean_of([look["received_by_block"] for look in looks]),
+            "spatial": {
+                name: {key: fmean(look[name][key] for look in looks) for key in looks[0][name]}
+                for name in ROLLOUTS
+            },
+            "boxes": [
+                {
+                    "normalization": name,
+                    "reconstraint": strategy,
+                    "maps": "negative" if negative else "others",
+                    **{
+                        key: fmean(
+                            row[name, strategy][key] for row in maps if row["negative"] == negative
+                        )
+                        for key in ("iou_with_none", "area")
+                    },
+                }
+                for name in NORMALIZATIONS
+                for strategy in RECONSTRAINTS
+                for negative in (False, True)
+            ],
+            "versions": versions(),
+        },
+    )
+
+
+def look_at(image: AnnotatedImage, checkpoint) -> dict:
+    """Measures of one image."""
+    model, size = checkpoint.model, checkpoint.config.image_size
+    norms: list[Tensor] = []
+    hook = model.backbone.vit.norm.register_forward_pre_hook(
+        lambda _, tokens: norms.append(tokens[0].norm(dim=-1))
+    )
+    tokens, attentions = model.backbone.forward_with_attention(
+        resize_whole([read_image(image.image)], size)
+    )
+    hook.remove()
+    first_patch = model.backbone.num_prefix_tokens
+    norm = norms[0][0, first_patch:]
+    semantic_maps, logits = model.head(tokens)
+    grid = tuple(tokens.shape[-2:])
+    inside = object_patches(image, grid).flatten()
+    chosen = logits[0].argsort(descending=True)[: model.top_n]
+    received = torch.cat([attention[:, :, first_patch:].mean(1) for attention in attentions])
+    results = {
+        "objects": inside.double().mean().item(),
+        "norm_peak": (norm.max() / norm.median()).item(),
+        "received_by_block": (received.amax(1) / received.mean(1)).tolist(),
+        "maps": [{"negative": bool(semantic_maps[0, c].max() < 0)} for c in chosen],
+    }
+    for name, (normalization, start) in ROLLOUTS.items():
+        spatial = attention_rollout(
+            attentions[start:], grid, first_patch, normalization=NORMALIZATIONS[normalization]
+        )
+        results[name] = spatial_measures(spatial.flatten(), norm, received, inside)
+        if name not in NORMALIZATIONS:
+            continue
+        boxes = {
+            strategy: model.find_boxes(act(spatial, semantic_maps)[:, chosen], size)[0].double()
+            for strategy, act in RECONSTRAINTS.items()
+        }
+        for k, row in enumerate(results["maps"]):
+            for strategy, of_strategy in boxes.items():
+                x0, y0, x1, y1 = box = of_strategy[k]
+                overlap = iou(box[None].numpy(), boxes["none"][k][None].numpy())
+                row[name, strategy] = {
+                    "iou_with_none": float(overlap[0, 0]),
+                    "area": float((x1 - x0) * (y1 - y0)) / (size[0] * size[1]),
+                }
+    return results
+
+
+def spatial_measures(
+    spatial: Tensor, norm: Tensor, received: Tensor, inside: Tensor
+) -> dict[str, float]:
+    """Of one spatial map ``(N,)``: how peaked it is, and what its peaks are.
+
+    Args:
+        spatial: The map.
+        norm: Of the patch tokens after the last block ``(N,)``.
+        received: Attention that patches receive from all tokens in every block ``(L, N)``.
+        inside: Patches in objects ``(N,)``.
+    """
+    peaks = spatial.topk(TOP).indices
+    return {
+        "max_over_mean": (spatial.max() / spatial.mean()).item(),
+        "mass_of_peaks": (spatial[peaks].sum() / spatial.sum()).item(),
+        "peaks_in_objects": inside[peaks].double().mean().item(),
+        "mass_in_objects": (spatial[inside].sum() / spatial.sum()).item(),
+        "peaks_of_largest_norm": shared(peaks, norm),
+        "peaks_of_first_block": shared(peaks, received[0]),
+        "peaks_of_last_block": shared(peaks, received[-1]),
+    }
+
+
+def shared(peaks: Tensor, values: Tensor) -> float:
+    """The part of the peaks that are peaks of the values too."""
+    return torch.isin(peaks, values.topk(TOP).indices).double().mean().item()
+
+
+def mean_of(rows: list[list[float]]) -> list[float]:
+    """Place by place."""
+    return [fmean(column) for column in zip(*rows, strict=True)]
+
+
+def object_patches(image: AnnotatedImage, grid: tuple[int, int]) -> Tensor:
+    """Patches ``(h, w)`` whose center lies in the box of an object."""
+    height, width = image.size
+    inside = torch.zeros(grid, dtype=torch.bool)
+    y = (torch.arange(grid[0]) + 0.5) * height / grid[0]
+    x = (torch.arange(grid[1]) + 0.5) * width / grid[1]
+    for x0, y0, x1, y1 in image.boxes:
+        inside |= ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1))
+    return inside
+
+
+if __name__ == "__main__":
+    main()
