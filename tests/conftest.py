@@ -85,8 +85,9 @@ LABELS = ("cat", "cup", "dog", "person", "spoon")
 @pytest.fixture(scope="session")
 def save_tiny_model():
     """A function that writes a model folder around timm's tiny transformer, input 32x48."""
+    from didvit.build import build_model
     from didvit.checkpoint import save_checkpoint
-    from didvit.config import ModelConfig, build_model
+    from didvit.config import ModelConfig
 
     def save(folder, labels=LABELS, **settings):
         values = {"backbone": "test_vit", "weights": "random", "image_size": (32, 48), "top_n": 2}

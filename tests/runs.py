@@ -6,7 +6,8 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from didvit.config import DataConfig, ModelConfig, TrainConfig, build_model
+from didvit.build import build_model
+from didvit.config import DataConfig, ModelConfig, TrainConfig
 from didvit.data.stream import TrainingStream
 from didvit.data.table import read_table
 from didvit.training import TrainingObserver

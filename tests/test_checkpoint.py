@@ -7,8 +7,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from didvit.build import build_model
 from didvit.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from didvit.config import ModelConfig, build_model
+from didvit.config import ModelConfig
 from didvit.packing import SCALE
 
 LABELS = ("cat", "dog", "Käse", "traffic light", "猫")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +14,6 @@ from didvit.config import (
     LossConfig,
     ModelConfig,
     TrainConfig,
-    build_model,
     model_config_from_json,
     to_json,
 )
@@ -27,7 +25,6 @@ from didvit.method import FUSIONS, NORMALIZATIONS, RECONSTRAINTS, SELECTORS
 from didvit.method.rollout import ORDERS
 from didvit.presets import PRESETS
 from didvit.processes import FABRIC_PRECISIONS
-from didvit.weights import WeightsError
 
 CHOICES = {
     "selection": SELECTORS,
@@ -314,51 +311,13 @@ class TestJson:
         with pytest.raises(ConfigError, match="fusion is sum"):
             model_config_from_json({**to_json(TINY), "fusion": "sum"})
 
-
-class TestBuildModel:
-    def test_settings_reach_the_model(self):
-        config = dataclasses.replace(
-            TINY,
-            top_n=3,
-            box_threshold=0.7,
-            selection="ascending",
-            normalization="row",
-            reconstraint="sum",
-            localization="mcar",
-            crop_from="input",
-            fusion="max",
-        )
-        model = build_model(config, 5)
-        assert (model.top_n, model.box_threshold, model.crop_from) == (3, 0.7, "input")
-        assert model.select is SELECTORS["ascending"]
-        assert model.normalization is NORMALIZATIONS["row"]
-        assert model.reconstrain is RECONSTRAINTS["sum"]
-        assert model.localize is LOCALIZERS["mcar"]
-        assert model.fuse is FUSIONS["max"]
-        output = model(torch.rand(2, 3, 32, 48))
-        assert output.view_logits.shape == (2, 3, 5)
-        assert output.semantic_maps.shape == (2, 5, 2, 3)
-
-    def test_as_many_regions_as_labels(self):
-        assert build_model(TINY, 2)(torch.rand(1, 3, 32, 48)).logits.shape == (1, 2)
-
-    def test_more_regions_than_labels(self):
-        assert build_model(TINY, 1).top_n == 1
-        assert build_model(TINY, 2).top_n == build_model(TINY, 3).top_n == 2
-
-    @pytest.mark.parametrize("image_size", [(33, 48), (32, 47), (8, 8), (16, 8)])
-    def test_sides_that_are_not_whole_patches(self, image_size):
-        config = dataclasses.replace(TINY, image_size=image_size)
-        with pytest.raises(WeightsError, match=r"image_size.*16x16"):
-            build_model(config, 5)
-
-    @pytest.mark.parametrize("image_size", [(8, 8), (225, 224)])
-    def test_sides_that_are_not_whole_patches_of_the_embedded_backbone(self, image_size):
-        with pytest.raises(WeightsError, match=r"image_size.*14x14"):
-            build_model(ModelConfig(image_size=image_size), 5)
-
-    def test_without_pretrained_weights_none_are_looked_for(self):
-        config = dataclasses.replace(TINY, weights="none.safetensors")
-        assert build_model(config, 5, pretrained=False).top_n == 2
-        with pytest.raises(ValueError, match=r"none\.safetensors"):
-            build_model(config, 5)
+    def test_a_file_of_an_early_version_means_what_it_meant(self):
+        early = {
+            **{"backbone": "test_vit", "weights": "random", "image_size": [32, 48], "top_n": 4},
+            **{"box_threshold": 0.6, "selection": "descending", "normalization": "column"},
+            **{"reconstraint": "hadamard", "localization": "largest_component"},
+            **{"crop_from": "raw", "fusion": "mean"},
+        }
+        config = model_config_from_json(early)
+        assert config == dataclasses.replace(TINY, **PRESETS["paper"])
+        assert (config.head, config.csra_heads, config.label_embeddings) == ("baseline", None, None)

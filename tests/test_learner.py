@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from didvit.build import build_model
 from didvit.checkpoint import load_checkpoint, save_checkpoint
-from didvit.config import ConfigError, LossConfig, build_model
+from didvit.config import ConfigError, LossConfig
 from didvit.data.table import Table
 from didvit.learner import Learner, build_start, compile_backbone, seed_of
 from didvit.method import DiD, SemanticHead, ViTBackbone, resize_whole

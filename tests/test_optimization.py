@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from didvit.config import ConfigError, DataConfig, TrainConfig, build_model
+from didvit.build import build_model
+from didvit.config import ConfigError, DataConfig, TrainConfig
 from didvit.method import DiD, SemanticHead, ViTBackbone
 from didvit.optimization import (
     build_optimizer,

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from didvit.build import build_model
 from didvit.checkpoint import load_checkpoint, save_checkpoint
-from didvit.config import ModelConfig, build_model
+from didvit.config import ModelConfig
 from didvit.packing import SCALE, pack, unpack
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=4, max_side=5)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from didvit import training
+from didvit.build import build_model
 from didvit.checkpoint import load_checkpoint, save_checkpoint
-from didvit.config import ConfigError, LossConfig, build_model
+from didvit.config import ConfigError, LossConfig
 from didvit.data.table import DataError, read_table
 from didvit.evaluation import report, score_table
 from didvit.learner import Learner

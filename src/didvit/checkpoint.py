@@ -13,7 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from didvit.config import ConfigError, ModelConfig, build_model, model_config_from_json, to_json
+from didvit.build import build_model
+from didvit.config import ConfigError, ModelConfig, model_config_from_json, to_json
 from didvit.files import whole_file, write_json
 from didvit.heads import LabelKnowledge
 from didvit.method import DiD

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from didvit.build import build_model
 from didvit.checkpoint import load_checkpoint
-from didvit.config import ConfigError, ModelConfig, TrainConfig, build_model
+from didvit.config import ConfigError, ModelConfig, TrainConfig
 from didvit.data.table import Table
 from didvit.heads import KNOWING_HEADS, LabelKnowledge
 from didvit.heads.labels import co_occurrence_of, label_embeddings

@@ -314,6 +314,15 @@ def test_a_row_by_passes_has_the_passes_of_did():
     assert config.steps * 1 == did.steps * 5
 
 
+def test_a_head_has_the_settings_of_its_benchmark():
+    heads = {"csra": {"csra_heads": 2, "head_rate": 5.0}}
+    benchmark = replace(SCALES["cpu"]["coco"], heads=heads)
+    runner = Runner({"coco": benchmark}, None, None)
+    csra, other = (runner.config_of(Row("", {"head": head}), 0) for head in ("csra", "add_gcn"))
+    assert (csra.model.csra_heads, csra.head_rate) == (2, 5)
+    assert (other.model.csra_heads, other.head_rate) == (None, 1)
+
+
 def test_the_papers_numbers():
     """As METHOD's list of them has it."""
     numbers = {

@@ -1,8 +1,9 @@
 """What rows are trained and scored on: the paper's, and one that two CPU cores can do."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from didvit.config import DataConfig, ModelConfig, TrainConfig
 from didvit.presets import PAPER
@@ -22,12 +23,14 @@ class Benchmark:
         test: What is scored, relative to the same root.
         start: How the backbone that all rows begin with is trained, where it is not one that can
             be had ready made.
+        heads: By head, the settings that rows with it have: of the model, and ``head_rate``.
     """
 
     summary: str
     config: TrainConfig
     test: str
     start: TrainConfig | None = None
+    heads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
 
 VOC_TEST = "VOCdevkit/VOC2007:test"
@@ -66,12 +69,21 @@ CPU_VOC_ROW = replace(
     CPU_ROW, data=replace(CPU_ROW.data, train=("VOCdevkit/VOC2007:trainval",)), steps=10
 )
 
+PAPER_HEADS = {"csra": {"csra_heads": 4, "csra_weight": 0.5}}
+"""CSRA's authors' setting on COCO with a ResNet."""
+
+CPU_HEADS = {
+    "csra": {"csra_heads": 1, "csra_weight": 0.1},
+}
+"""Chosen on the validation images, by steps (docs/log.md)."""
+
 CPU_COCO = Benchmark(
     "coco18, a part of COCO with 18 labels: ViT-S/14 at 112 pixels, from a backbone that learned "
     "from other images of it as a single-view baseline; its last 4 blocks and a new head learn",
     CPU_ROW,
     "coco18/test.csv",
     CPU_START,
+    CPU_HEADS,
 )
 CPU_VOC = Benchmark(
     "VOC 2007, ViT-S/14 at 112 pixels for 10 steps, from a backbone that learned from images of "
@@ -79,11 +91,14 @@ CPU_VOC = Benchmark(
     CPU_VOC_ROW,
     "VOCdevkit/VOC2007:test",
     CPU_START,
+    CPU_HEADS,
 )
 
 SCALES: dict[str, dict[Data, Benchmark]] = {
     "paper": {
-        "coco": Benchmark("COCO 2014, ViT-B/16 at 448 pixels", COCO_2014, "coco:val2014"),
+        "coco": Benchmark(
+            "COCO 2014, ViT-B/16 at 448 pixels", COCO_2014, "coco:val2014", heads=PAPER_HEADS
+        ),
         "coco-256": Benchmark(
             "COCO 2014, ViT-B/16 at 256 pixels", COCO_2014_AT_256, "coco:val2014"
         ),

@@ -151,8 +151,11 @@ class Runner:
 
     def config_of(self, row: Row, seed: int) -> TrainConfig:
         """How a row is trained; its fusion plays no part in that."""
-        config = self.benchmarks[row.data].config
+        benchmark = self.benchmarks[row.data]
         changes = {name: value for name, value in row.model.items() if name != "fusion"}
+        changes |= benchmark.heads.get(changes.get("head", "baseline"), {})
+        head_rate = changes.pop("head_rate", benchmark.config.head_rate)
+        config = replace(benchmark.config, head_rate=head_rate)
         model = replace(config.model, **changes)
         steps = config.steps
         if row.budget == "passes":
