@@ -10,8 +10,9 @@ from PIL import Image
 from didvit.checkpoint import CheckpointError
 from didvit.config import ConfigError
 from didvit.data.images import ImageError
-from didvit.inference import Failure, Prediction, load
+from didvit.inference import load
 from didvit.method import resize_whole, scale_boxes
+from didvit.prediction import Failure, Prediction
 
 SIZE = (32, 48)
 

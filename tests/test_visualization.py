@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from didvit.inference import Label, Maps, Prediction, Region
+from didvit.prediction import Label, Maps, Prediction, Region
 from didvit.visualization import COLORS, draw_prediction, heat_map
 
 GRAY = 127

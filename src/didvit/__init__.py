@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from didvit.config import ModelConfig, TrainConfig
-    from didvit.inference import Failure, Label, Prediction, Predictor, Region, load
+    from didvit.inference import Predictor, load
+    from didvit.prediction import Failure, Label, Prediction, Region
     from didvit.training import train
 
 __all__ = [
@@ -26,7 +27,10 @@ __all__ = [
     "train",
 ]
 
-_HOMES = {"ModelConfig": "config", "TrainConfig": "config", "train": "training"}
+_HOMES = {
+    **{"ModelConfig": "config", "TrainConfig": "config"},
+    **{"Predictor": "inference", "load": "inference", "train": "training"},
+}
 
 
 def __getattr__(name: str):
@@ -35,4 +39,4 @@ def __getattr__(name: str):
     # Imported when first asked for: torch takes seconds, and 'didvit --help' does not need it.
     if name not in __all__:
         raise AttributeError(f"module 'didvit' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"didvit.{_HOMES.get(name, 'inference')}"), name)
+    return getattr(importlib.import_module(f"didvit.{_HOMES.get(name, 'prediction')}"), name)

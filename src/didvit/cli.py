@@ -9,17 +9,9 @@ from typing import Annotated
 
 import tyro
 
-from didvit.commands import (
-    SUCCESS,
-    check,
-    check_submission,
-    download,
-    evaluate,
-    pack,
-    predict,
-    train,
-)
+from didvit.commands import SUCCESS, evaluate, pack, predict, train
 from didvit.config import ConfigError, Stopped, TrainConfig
+from didvit.data_commands import check, check_submission, download
 from didvit.experiments.command import experiment
 
 FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143

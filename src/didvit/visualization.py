@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
-    from didvit.inference import Prediction
+    from didvit.prediction import Prediction
 
 LONG_SIDE = (800, 1280)
 """The photograph is drawn with a long side in this range, so that text is legible on any size."""

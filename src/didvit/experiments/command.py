@@ -9,7 +9,7 @@ from didvit.config import ConfigError
 
 if TYPE_CHECKING:
     from didvit.experiments.running import Runner
-    from didvit.inference import Prediction
+    from didvit.prediction import Prediction
 
 Name = Literal[
     "table1",
