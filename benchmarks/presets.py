@@ -1,4 +1,4 @@
-"""A model under every preset on the same images: mAP, and what a preset adds to another.
+"""A model under every preset on the same images: mAP, and what one adds to the other.
 
     python benchmarks/presets.py --data coco18/val.csv --output results/presets-val.json
 
@@ -6,7 +6,6 @@ The interval of a difference is over images (paired bootstrap): the same draws f
 """
 
 import argparse
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ import torch
 from didvit.checkpoint import load_checkpoint
 from didvit.data.datasets import read_dataset
 from didvit.evaluation import Scores, report, score_table
-from didvit.experiments.results import looks
 from didvit.files import write_json
 from didvit.inference import choose_device
 from didvit.method import FUSIONS
@@ -35,11 +33,9 @@ def main() -> None:
     for name, preset in PRESETS.items():
         checkpoint = load_checkpoint(arguments.model, preset)
         table = read_dataset(arguments.data, checkpoint.labels)
-        start = time.perf_counter()
         scores = score_table(
             checkpoint.model, table, checkpoint.config.image_size, choose_device("cpu"), workers=1
         )
-        seconds = time.perf_counter() - start
         scored[name] = fused(scores, checkpoint.config.fusion), scores.targets
         result = report(scores, checkpoint.labels, arguments.resamples).to_dict()
         print(f"{name}: {result['fusions'][checkpoint.config.fusion]['mAP']:.2f}", flush=True)
@@ -47,20 +43,18 @@ def main() -> None:
             {
                 "preset": name,
                 "settings": dict(preset),
-                "looks": looks(checkpoint.config),
-                "seconds_per_image": seconds / len(table),
+                "looks": checkpoint.config.looks(),
                 **result,
             }
         )
-    logits, targets = zip(*scored.values(), strict=True)
+    ours, papers = scored["didvit"], scored["paper"]
     write_json(
         arguments.output,
         {
             "data": arguments.data,
             "model": arguments.model,
             "rows": rows,
-            "difference": difference(*logits, targets[0], arguments.resamples),
-            "threads": torch.get_num_threads(),
+            "didvit_less_paper": difference(*ours, papers[0], arguments.resamples),
             "versions": versions(),
         },
     )
@@ -73,13 +67,13 @@ def fused(scores: Scores, fusion: str) -> np.ndarray:
 
 
 def difference(
-    first: np.ndarray, second: np.ndarray, targets: np.ndarray, resamples: int
+    logits: np.ndarray, targets: np.ndarray, others: np.ndarray, resamples: int
 ) -> dict[str, float | list[float]]:
-    """Of mAP in percent, first less second, with its 95 % interval (basic bootstrap)."""
+    """mAP in percent less that of other logits, with its 95 % interval (basic bootstrap)."""
 
     def gain(images: np.ndarray) -> float:
         one, other = (
-            mean_average_precision(logits[images], targets[images]) for logits in (first, second)
+            mean_average_precision(scores[images], targets[images]) for scores in (logits, others)
         )
         return 100 * (one - other)
 

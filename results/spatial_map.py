@@ -109,7 +109,11 @@ def look_at(image: AnnotatedImage, checkpoint) -> dict:
     }
     for name, (normalization, start) in ROLLOUTS.items():
         spatial = attention_rollout(
-            attentions[start:], grid, first_patch, normalization=NORMALIZATIONS[normalization]
+            attentions[start:],
+            grid,
+            first_patch,
+            model.backbone.has_class_token,
+            NORMALIZATIONS[normalization],
         )
         results[name] = spatial_measures(spatial.flatten(), norm, received, inside)
         if name not in NORMALIZATIONS:

@@ -132,8 +132,9 @@ def test_presets(predict, evaluate, save_tiny_model, table, photographs, tmp_pat
     for arguments in (("--preset", preset), ("--model", same)):
         assert evaluate("--data", table, *arguments, "--json", tmp_path / "metrics.json").code == 0
         metrics.append(json.loads((tmp_path / "metrics.json").read_text()))
-    assert [content["preset"] for content in metrics] == [preset, None]
-    assert metrics[0]["fusions"] == metrics[1]["fusions"]
+    for key in ("settings", "fusions"):
+        assert metrics[0][key] == metrics[1][key]
+    assert metrics[0]["settings"]["view_scale"] == PRESETS[preset]["view_scale"]
 
 
 def test_json_file_takes_the_lines(predict, photographs, tmp_path):

@@ -239,21 +239,24 @@ class TestLossConfig:
         with pytest.raises(ConfigError, match=f"^{name} is .*expected"):
             LossConfig(**settings)
 
-    @pytest.mark.parametrize(
-        "settings", [{"global_steps": 1}, {}, {"model": ModelConfig(top_n=0), "global_steps": 0}]
-    )
-    def test_without_any_branch_nothing_is_learned(self, settings):
+    def test_global_steps_need_the_global_branch(self):
         loss = LossConfig(global_weight=0.0)
-        with pytest.raises(ConfigError, match=r"^global_weight is 0.0; expected > 0"):
-            train_config(**{"loss": loss, **settings})
+        with pytest.raises(ConfigError, match=r"^global_weight is 0.0; expected > 0 in the global"):
+            train_config(loss=loss, global_steps=1)
         assert train_config(loss=loss, global_steps=0).loss.global_weight == 0
 
-    @pytest.mark.parametrize("settings", [{}, {"model": ModelConfig(top_n=0), "global_steps": 0}])
-    def test_a_weight_of_a_branch_that_never_learns_is_refused(self, settings):
-        loss = LossConfig(local_weight=2.0)
-        with pytest.raises(ConfigError, match=r"^local_weight is 2.0; expected 1"):
-            train_config(**{"loss": loss, **settings})
-        assert train_config(loss=loss, global_steps=499).loss.local_weight == 2
+    @pytest.mark.parametrize("name", ["global_weight", "local_weight"])
+    @pytest.mark.parametrize("value", [0.0, 0.5, 2.0])
+    @pytest.mark.parametrize(
+        "settings",
+        [{}, {"global_steps": 500}, {"model": ModelConfig(top_n=0)}],
+    )
+    def test_one_branch_alone_has_no_weights(self, name, value, settings):
+        loss = LossConfig(**{name: value})
+        with pytest.raises(ConfigError, match=rf"^{name} is {value}; expected 1, as no step"):
+            train_config(loss=loss, **settings)
+        if value:
+            assert getattr(train_config(loss=loss, global_steps=499).loss, name) == value
 
     def test_unset_global_steps_are_all(self):
         assert train_config().num_global_steps == train_config().steps
@@ -321,3 +324,10 @@ class TestJson:
         config = model_config_from_json(early)
         assert config == dataclasses.replace(TINY, **PRESETS["paper"])
         assert (config.head, config.csra_heads, config.label_embeddings) == ("baseline", None, None)
+
+    def test_the_size_of_views_was_another_setting_for_a_while(self):
+        values = to_json(TINY)
+        del values["view_scale"]
+        assert model_config_from_json({**values, "view_size": None}).view_scale == 1
+        with pytest.raises(ConfigError, match="unknown view_size"):
+            model_config_from_json({**values, "view_size": [16, 32]})

@@ -54,7 +54,7 @@ def test_costs_of_each_step(make_config):
         freeze_backbone=False,
     )
     small = 3 * 6 * 1 / 6  # of a sixth of the area
-    assert step_costs(config, 10) == [
+    assert step_costs(config, 3, 10) == [
         *((pytest.approx(small), 0) for _ in range(2)),
         (18, 0), (18, 10), (72, 0), (72, 40),
     ]  # fmt: skip
@@ -62,14 +62,15 @@ def test_costs_of_each_step(make_config):
 
 def test_costs_of_the_baseline(make_config):
     config = make_config(model=dataclasses.replace(MODEL, top_n=0), freeze_backbone=False)
-    assert step_costs(config, 5) == [(18, 0), (18, 5), (18, 0), (18, 5)]
+    assert step_costs(config, 3, 5) == [(18, 0), (18, 5), (18, 0), (18, 5)]
 
 
 def test_costs_of_smaller_views(make_config):
     """Views of a quarter of the area: 1 + 2 / 4 looks."""
     model = dataclasses.replace(MODEL, top_n=2, view_scale=0.5)
     config = make_config(model=model, freeze_backbone=False)
-    assert step_costs(config, 4) == [(27, 0), (27, 6), (27, 0), (27, 6)]
+    assert step_costs(config, 3, 4) == [(27, 0), (27, 6), (27, 0), (27, 6)]
+    assert step_costs(config, 1, 4) == [(22.5, 0), (22.5, 5), (22.5, 0), (22.5, 5)]
 
 
 # A run
@@ -82,8 +83,8 @@ def test_time_left_counts_the_costs_to_come(make_config, clock):
     observer = TrainingConsole(config, console)
     observer.start(24, 3, 16, 0)
     observer.step(1, 0.5, 0.01, 6)
-    (learning, _), *_ = step_costs(config, 16)
-    left = 40 / learning * sum(map(sum, step_costs(config, 16)[1:]))
+    (learning, _), *_ = step_costs(config, 3, 16)
+    left = 40 / learning * sum(map(sum, step_costs(config, 3, 16)[1:]))
     minutes, seconds = divmod(round(left), 60)
     assert f"left 0:{minutes:02d}:{seconds:02d}" in text_of(console)
 

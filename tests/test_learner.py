@@ -44,9 +44,9 @@ def slow_loss(output, targets, config, weights=None):
 @pytest.mark.parametrize("top_n", [0, 1, 3])
 @pytest.mark.parametrize("weights", [None, (0.5, 1.0, 3.0)])
 def test_loss_is_that_of_both_branches(make_config, randomized, batch, name, top_n, weights):
+    of_branches = {"global_weight": 0.7, "local_weight": 1.6} if top_n else {}
     config = make_config(
-        model=dataclasses.replace(MODEL, top_n=top_n),
-        loss=LossConfig(name, global_weight=0.7, local_weight=1.6 if top_n else 1.0),
+        model=dataclasses.replace(MODEL, top_n=top_n), loss=LossConfig(name, **of_branches)
     )
     model = randomized(build_model(config.model, 3), seed=7)
     tensor = None if weights is None else torch.tensor(weights)

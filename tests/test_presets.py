@@ -2,20 +2,22 @@ import dataclasses
 
 import pytest
 
-from didvit.config import ModelConfig
+from didvit.checkpoint import load_checkpoint
+from didvit.config import ConfigError, ModelConfig
+from didvit.inference import load
 from didvit.presets import PRESETS
 from didvit.recipes import RECIPES
 
-LOOKING = (
-    *("top_n", "box_threshold", "selection", "normalization", "rollout_order", "reconstraint"),
-    *("localization", "box_padding", "view_scale", "crop_from", "fusion"),
-)
-"""The settings of the model that are of looking again, and not of its weights."""
+OF_WEIGHTS = {
+    *("backbone", "weights", "image_size", "head"),
+    *("csra_heads", "csra_weight", "label_embeddings"),
+}
+LOOKING = {field.name for field in dataclasses.fields(ModelConfig)} - OF_WEIGHTS
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_says_everything_of_looking_again(name):
-    assert sorted(PRESETS[name]) == sorted(LOOKING)
+    assert PRESETS[name].keys() == LOOKING
     settings = dataclasses.asdict(dataclasses.replace(ModelConfig(), **PRESETS[name]))
     assert {key: settings[key] for key in LOOKING} == PRESETS[name]
 
@@ -29,9 +31,21 @@ def test_the_papers():
     assert (paper["fusion"], paper["box_padding"], paper["view_scale"]) == ("mean", 0, 1)
 
 
-def test_ours_costs_no_more_than_the_papers():
-    costs = {name: preset["top_n"] * preset["view_scale"] ** 2 for name, preset in PRESETS.items()}
-    assert costs["didvit"] <= costs["paper"]
+def test_costs_in_looks_at_the_whole_image():
+    costs = {name: ModelConfig(**preset).looks() for name, preset in PRESETS.items()}
+    assert costs == {"didvit": 3, "paper": 5}
+    assert ModelConfig(top_n=0).looks() == 1
+    assert ModelConfig(**PRESETS["paper"]).looks(num_labels=2) == 3
+
+
+def test_the_default_model_has_the_default_preset():
+    config = load_checkpoint("default").config
+    assert dataclasses.replace(config, **PRESETS["didvit"]) == config
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(ConfigError, match="preset is 'papers'; expected didvit or paper"):
+        load("default", preset="papers")
 
 
 @pytest.mark.parametrize("name", ["voc2007", "voc2012", "coco2014", "coco2014-256"])

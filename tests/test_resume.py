@@ -374,6 +374,21 @@ def test_settings_of_another_version_are_refused(tmp_path, config):
         check_same_run(tmp_path / "train.json", settings, {})
 
 
+def test_settings_that_came_later_are_what_was_done_before(tmp_path, config):
+    """A run of the time when views had a size in pixels, or none, goes on."""
+    before = to_json(config)
+    for name in ("view_scale", "rollout_order", "box_padding"):
+        del before["model"][name]
+    (tmp_path / "train.json").write_text(json.dumps({"settings": before, "data": {}}))
+    check_same_run(tmp_path / "train.json", to_json(config), {})
+    before["model"]["view_size"] = None
+    (tmp_path / "train.json").write_text(json.dumps({"settings": before, "data": {}}))
+    check_same_run(tmp_path / "train.json", to_json(config), {})
+    smaller = dataclasses.replace(config, model=dataclasses.replace(config.model, view_scale=0.5))
+    with pytest.raises(ConfigError, match=r"model.view_scale was 1.0 and is 0.5"):
+        check_same_run(tmp_path / "train.json", to_json(smaller), {})
+
+
 # Data
 
 

@@ -285,11 +285,43 @@ def test_global_steps_equal_those_of_the_baseline(make_config):
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
-    [({}, (128, 192)), ({"crop_from": "input"}, (64, 96)), ({"top_n": 0}, (64, 96))],
+    [
+        ({}, (128, 192)),
+        ({"crop_from": "input"}, (64, 96)),
+        ({"top_n": 0}, (64, 96)),
+        ({"view_scale": 0.75}, (96, 144)),
+        ({"view_scale": 0.5}, (64, 96)),
+        ({"view_scale": 0.25}, (64, 96)),
+    ],
 )
 def test_least_source_size(make_config, settings, expected):
     config = make_config(model=dataclasses.replace(MODEL, **settings))
     assert least_source_size(config) == expected
+    assert least_source_size(dataclasses.replace(config, global_steps=None)) == (64, 96)
+
+
+def test_unset_global_steps_learn_from_whole_images_alone(make_config):
+    unset, baseline, record = Record(), Record(), Record()
+    train(make_config("unset", global_steps=None), unset)
+    no_views = dataclasses.replace(MODEL, top_n=0)
+    train(make_config("baseline", global_steps=None, model=no_views), baseline)
+    train(make_config("all", global_steps=4), record)
+    assert unset.losses == record.losses == pytest.approx(baseline.losses, rel=1e-6)
+
+
+@pytest.mark.parametrize(("view_scale", "warned"), [(0.5, True), (1.0, False)])
+def test_small_views_are_warned_of(make_config, view_scale, warned):
+    model, record = dataclasses.replace(MODEL, view_scale=view_scale), Record()
+    train(make_config(model=model, steps=1), record)
+    messages = [message for (message,) in record.of("warn")]
+    assert (
+        messages
+        == [
+            "views are 16x32 pixels, 1x2 patches, which is little: set "
+            "model.view_scale to 1, or take a larger model.image_size"
+        ]
+        * warned
+    )
 
 
 # The moving average

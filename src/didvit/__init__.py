@@ -28,8 +28,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    **{"ModelConfig": "config", "TrainConfig": "config"},
-    **{"Predictor": "inference", "load": "inference", "train": "training"},
+    "ModelConfig": "config",
+    "Predictor": "inference",
+    "TrainConfig": "config",
+    "load": "inference",
+    "train": "training",
 }
 
 

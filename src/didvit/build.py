@@ -21,7 +21,7 @@ def build_model(
     """The model that a configuration describes, with a new head.
 
     Args:
-        config: Backbone and method.
+        config: Backbone and method; of ``top_n`` categories, no more than there are.
         num_categories: Labels that the head tells apart.
         pretrained: Load the weights that ``config.weights`` names; False leaves them random, for a
             caller that loads a checkpoint.

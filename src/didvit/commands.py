@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TextIO
 
 import tyro
 
-from didvit.config import ConfigError, TrainConfig
+from didvit.config import ConfigError, TrainConfig, to_json
 from didvit.presets import PRESETS, Preset
 
 SUCCESS, SOMETHING_FAILED = 0, 3
@@ -22,7 +22,7 @@ OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavi
 OptionalCount = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
 OptionalModel = Annotated[str | None, tyro.conf.arg(metavar="MODEL", help_behavior_hint="")]
 OptionalPreset = Annotated[
-    Preset | None, tyro.conf.arg(metavar="{didvit,paper}", help_behavior_hint="")
+    Preset | None, tyro.conf.arg(metavar=f"{{{','.join(PRESETS)}}}", help_behavior_hint="")
 ]
 Competition = Literal["comp1", "comp2"]
 OptionalCompetition = Annotated[
@@ -50,11 +50,13 @@ def predict(
     Args:
         paths: Image files, folders (with the folders in them), and globs.
         model: 'default', or a folder that 'didvit train' wrote.
-        output: Folder for one picture per image: regions, labels, and heat maps.
+        output: Folder for one picture per image: labels, the regions of those that were found (and
+            the best others, up to four), and heat maps.
         json: File for the JSON lines; without it they go to the standard output.
         threshold: Least score of a label, in [0, 1].
-        preset: How to look again: 'didvit' at 8 regions at half the input's sides, 'paper' at 4
-            at all of it (default: the model's own settings; 'didvit' for 'default').
+        preset: All settings of looking again, in place of the model's own: 'didvit' takes 8
+            regions at half the input's sides, 'paper' 4 at the input's (default: the model's own;
+            those of 'default' are 'didvit').
         top_n: Regions to look at, 0 for none (default: the preset's, or the model's own).
         batch_size: Images that the network takes at once.
         device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
@@ -127,7 +129,7 @@ def evaluate(
     Args:
         data: Data set, as PATH or PATH:SPLIT, in any format that training takes.
         model: 'default', or a folder that 'didvit train' wrote.
-        preset: How to look again, as in 'didvit predict' (default: the model's own settings).
+        preset: All settings of looking again, as in 'didvit predict' (default: the model's own).
         json: File for the metrics, in percent.
         submission: Folder for the scores in the format of VOC 2012's evaluation server.
         competition: With --submission: comp1 (the default) for a model that learned from VOC's
@@ -184,7 +186,10 @@ def evaluate(
         for rows in report_tables(result, checkpoint.config.fusion):
             Console(emoji=False, highlight=False).print(rows)
         if json:
-            write_json(json, {"model": model, "preset": preset, "data": data, **result.to_dict()})
+            settings = to_json(checkpoint.config)
+            write_json(
+                json, {"model": model, "settings": settings, "data": data, **result.to_dict()}
+            )
     return SOMETHING_FAILED if scores.failures else SUCCESS
 
 

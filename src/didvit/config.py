@@ -1,12 +1,13 @@
 """Settings as frozen values, checked when they are made."""
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-_ADDED = {
+EARLY = {
     "head": "baseline",
     "csra_heads": None,
     "csra_weight": None,
@@ -15,7 +16,7 @@ _ADDED = {
     "box_padding": 0.0,
     "view_scale": 1.0,
 }
-"""Settings that the first models do not have in their files, and what they did."""
+"""Settings of a model that came later than the first files of models, and what was done before."""
 
 
 class ConfigError(ValueError):
@@ -95,7 +96,7 @@ class ModelConfig:
     """Part of its sides that a box grows outward; the paper has 0."""
     view_scale: float = 0.5
     """Sides that regions are looked at with, as a part of image_size's, rounded to whole patches;
-    the paper has 1."""
+    the paper has 1. Half suits inputs of 14x14 patches or more, not 8x8."""
     crop_from: Literal["raw", "input"] = "raw"
     """Cut views from the photograph at its own resolution, or from the network's input."""
     fusion: Literal["mean", "max", "global", "local"] = "mean"
@@ -115,9 +116,18 @@ class ModelConfig:
         _expect(self.top_n >= 0, self, "top_n", "0 (the baseline) or more")
         _expect(0 < self.box_threshold < 1, self, "box_threshold", "a number in (0, 1)")
         _expect(self.box_padding >= 0, self, "box_padding", "0 or more")
-        _expect(self.view_scale > 0, self, "view_scale", "> 0")
+        _expect(0 < self.view_scale < math.inf, self, "view_scale", "a number above 0")
         _expect(len(self.image_size) == 2, self, "image_size", "a height and a width in pixels")
         _expect(min(self.image_size) > 0, self, "image_size", "a height and a width in pixels")
+
+    def looks(self, num_labels: int | None = None) -> float:
+        """What a prediction costs, in looks at the whole image: 1, and a view's area for each view.
+
+        Args:
+            num_labels: There are no more views than labels; None: as many views as ``top_n``.
+        """
+        views = self.top_n if num_labels is None else min(self.top_n, num_labels)
+        return 1 + views * self.view_scale**2
 
 
 @dataclass(frozen=True)
@@ -181,9 +191,9 @@ class TrainConfig:
     steps: int = 500
     """Batches to learn from."""
     global_steps: int | None = None
-    """The first of these steps look at whole images alone: each costs 1 forward pass in place of
-    1 + top_n. Unset: all of them, as regions are then looked at again when it predicts alone, which
-    is what pays (see the documentation). The paper has 0."""
+    """The first of these steps learn from whole images alone, the others from regions too, for
+    1 + top_n x view_scale² forward passes in place of 1. Unset: no step learns from regions, which
+    are looked at when the model predicts (why: docs/results.md). The paper has 0."""
     small_steps: int = 0
     """The first of these steps see images of small_size: quicker, and most is learned there."""
     small_size: tuple[int, int] = (112, 112)
@@ -264,28 +274,23 @@ class TrainConfig:
             "batch_size",
             f"a multiple of {parts} (accumulate x devices x num_nodes)",
         )
-        for name in ("num_global_steps", "small_steps"):
-            setting = name.removeprefix("num_")
-            _expect(0 <= getattr(self, name) <= self.steps, self, setting, "0 to steps")
-        if self.global_steps:
+        _expect(0 <= self.small_steps <= self.steps, self, "small_steps", "0 to steps")
+        if self.global_steps is not None:
+            _expect(0 <= self.global_steps <= self.steps, self, "global_steps", "0 to steps")
             _expect(
-                self.model.top_n > 0, self, "global_steps", "0: the baseline has no other steps"
+                self.model.top_n > 0 or self.global_steps == 0,
+                self,
+                "global_steps",
+                "0, or unset: the baseline (top_n 0) has no other steps",
             )
-        if self.loss.global_weight == 0:
-            _expect(self.model.top_n > 0, self.loss, "global_weight", "> 0, as there is no other")
-            _expect(
-                self.num_global_steps == 0,
-                self.loss,
-                "global_weight",
-                "> 0 in the global steps (global_steps 0 has none)",
-            )
+        if self.loss.global_weight == 0 and self.num_global_steps < self.steps:
+            expected = "> 0 in the global steps (global_steps 0 has none)"
+            _expect(self.num_global_steps == 0, self.loss, "global_weight", expected)
         if self.model.top_n == 0 or self.num_global_steps == self.steps:
-            _expect(
-                self.loss.local_weight == 1,
-                self.loss,
-                "local_weight",
-                "1, as no step looks at regions (global_steps 0 has all of them do so)",
-            )
+            mend = "" if self.model.top_n == 0 else " (global_steps 0 has all of them do so)"
+            for name in ("global_weight", "local_weight"):
+                expected = f"1, as no step learns from regions{mend}"
+                _expect(getattr(self.loss, name) == 1, self.loss, name, expected)
         _expect(len(self.small_size) == 2, self, "small_size", "a height and a width in pixels")
         _expect(min(self.small_size) > 0, self, "small_size", "a height and a width in pixels")
         _expect(self.learning_rate is None or self.learning_rate > 0, self, "learning_rate", "> 0")
@@ -329,20 +334,27 @@ def to_json(config: Any) -> dict[str, Any]:
     }
 
 
+def upgrade(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a model's file, of this version or an earlier one, as they are called now."""
+    kept = {name: value for name, value in values.items() if (name, value) != ("view_size", None)}
+    return {**EARLY, **kept}
+
+
 def model_config_from_json(values: dict[str, Any]) -> ModelConfig:
     """The inverse of `to_json` for a `ModelConfig`.
 
     Raises:
         ConfigError: A setting is unknown, missing, or impossible.
     """
+    values = upgrade(values)
     names = {field.name for field in dataclasses.fields(ModelConfig)}
-    unknown, missing = sorted(values.keys() - names), sorted(names - values.keys() - _ADDED.keys())
+    unknown, missing = sorted(values.keys() - names), sorted(names - values.keys())
     if unknown or missing:
         raise ConfigError(
             f"settings do not fit this version: unknown {', '.join(unknown) or 'none'}; "
             f"missing {', '.join(missing) or 'none'}"
         )
-    return ModelConfig(**{**_ADDED, **values, "image_size": tuple(values["image_size"])})
+    return ModelConfig(**{**values, "image_size": tuple(values["image_size"])})
 
 
 def _json_value(value: Any) -> Any:

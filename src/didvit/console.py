@@ -95,7 +95,7 @@ class TrainingConsole(TrainingObserver):
         )
         if step:
             self.console.print(f"going on after step {step}")
-        self.costs = step_costs(self.config, num_validation)
+        self.costs = step_costs(self.config, num_labels, num_validation)
         self.left = [*accumulate(map(sum, reversed(self.costs)), initial=0.0)][::-1]
         self.progress.update(self.task, completed=step)
         self.last_step = self.last_line = time.monotonic()
@@ -128,22 +128,24 @@ class TrainingConsole(TrainingObserver):
         self.console.print(f"[yellow]warning[/yellow] {escape(message)}")
 
 
-def step_costs(config: TrainConfig, num_validation: int) -> list[tuple[float, float]]:
+def step_costs(
+    config: TrainConfig, num_labels: int, num_validation: int
+) -> list[tuple[float, float]]:
     """What each step costs, and the evaluation after it, in forward passes at full size.
 
     A backward pass counts as two forward passes; a frozen backbone has none.
     """
     height, width = config.model.image_size
     small_area = config.small_size[0] * config.small_size[1] / (height * width)
-    views = config.model.top_n * config.model.view_scale**2
+    looks = config.model.looks(num_labels)
     costs = []
     for step in range(config.steps):
-        looks = 1 if step < config.num_global_steps else 1 + views
+        learned = 1 if step < config.num_global_steps else looks
         area = small_area if step < config.small_steps else 1.0
         due = (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps
         passes = 1 if config.freeze_backbone else 3
-        learning = passes * config.batch_size * looks * area
-        scored = 1 + views if looks_again(config, step + 1) else 1
+        learning = passes * config.batch_size * learned * area
+        scored = looks if looks_again(config, step + 1) else 1
         costs.append((learning, float(num_validation * scored) if due else 0.0))
     return costs
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from didvit.config import TrainConfig
+from didvit.config import ModelConfig, TrainConfig
 from didvit.data.table import Table
 
 LIMITS = """\
@@ -49,7 +49,7 @@ def model_card(folder: Path, config: TrainConfig, table: Table, validation: Tabl
             f"# {folder.resolve().name}",
             "",
             f"A model of didvit (DiD, Diverse Instance Discovery) for {len(table.labels)} labels: "
-            f"{model.backbone} at {height}x{width} pixels, {model.top_n} regions looked at again.",
+            f"{model.backbone} at {height}x{width} pixels; looks again at {_views(model, table)}.",
             "",
             "## Use",
             "",
@@ -59,7 +59,8 @@ def model_card(folder: Path, config: TrainConfig, table: Table, validation: Tabl
             "",
             "## Training",
             "",
-            f"{config.steps} steps of {config.batch_size} images from {begun}; {learned} learned, "
+            f"{config.steps} steps of {config.batch_size} images from {begun}, {_seen(config)}; "
+            f"{learned} learned, "
             f"with {config.optimizer} and the {config.loss.name} loss. {len(table)} training "
             f"images ({', '.join(config.data.train)}). Every setting is in `train.json`.",
             "",
@@ -79,6 +80,20 @@ def model_card(folder: Path, config: TrainConfig, table: Table, validation: Tabl
             LIMITS,
         ]
     )
+
+
+def _views(model: ModelConfig, table: Table) -> str:
+    if model.top_n == 0:
+        return "nothing"
+    count = min(model.top_n, len(table.labels))
+    return f"{count} region{'s' * (count > 1)}, at {model.view_scale:g} of these sides"
+
+
+def _seen(config: TrainConfig) -> str:
+    on_regions = config.steps - config.num_global_steps if config.model.top_n else 0
+    if on_regions == 0:
+        return "on whole images alone"
+    return f"{on_regions} of them on regions too"
 
 
 def _figure(value: float | None) -> str:

@@ -90,7 +90,7 @@ class Prediction:
         }
 
     def plot(self) -> Image.Image:
-        """The photograph with its regions drawn, above their heat maps."""
+        """The photograph with regions of found labels (and others up to four), above heat maps."""
         from didvit.visualization import draw_prediction
 
         return draw_prediction(self)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from didvit.config import ConfigError
+from didvit.config import ConfigError, upgrade
 from didvit.data.table import Table
 from didvit.files import whole_file
 
@@ -90,7 +90,8 @@ def check_same_run(path: Path, settings: dict[str, Any], data: dict[str, str]) -
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        old, old_data = _flat(before["settings"]), dict(before["data"])
+        old_settings, old_data = dict(before["settings"]), dict(before["data"])
+        old = _flat({**old_settings, "model": upgrade(old_settings["model"])})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} cannot be read, so the run cannot be resumed") from error
     new = _flat(settings)

@@ -11,6 +11,7 @@ from didvit.data.boxes import read_boxes
 from didvit.data.table import DataError
 from didvit.files import whole_file
 from didvit.inference import choose_device
+from didvit.presets import PAPER
 from didvit.run_folder import versions
 
 DATA = {
@@ -32,7 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "none, HCP's boxes": {"reconstraint": "none", "localization": "hypotheses"},
     "random boxes": {"localization": "random"},
 }
-"""What is changed in the model; the rest is as it was trained."""
+"""What is changed in the paper's preset; weights are as they were trained."""
 
 NOT_THEIRS = {
     "none, HCP's boxes": ("pointing_game", "corloc", "mean_iou"),
@@ -77,7 +78,7 @@ def box_results(
         reports = {}
         for name, changes in SETTINGS.items():
             tell(f"{spec}: {name}")
-            checkpoint = load_checkpoint(model, changes)
+            checkpoint = load_checkpoint(model, {**PAPER, **changes})
             chosen, image_size = choose_device(device), checkpoint.config.image_size
             reports[name] = score_boxes(
                 checkpoint.model.to(chosen), images, image_size, chosen, resamples=resamples

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from didvit.config import ModelConfig, to_json
+from didvit.config import to_json
 from didvit.experiments.benchmarks import Benchmark, Data
 from didvit.experiments.plans import Experiment, Row
 from didvit.experiments.running import Outcome
@@ -43,7 +43,7 @@ def results_json(
                 "name": row.name,
                 "budget": row.budget,
                 "steps": config.steps,
-                "looks": [looks(config.model), looks(replace(config.model, **row.scored_with))],
+                "looks": [config.model.looks(), replace(config.model, **row.scored_with).looks()],
                 "setting": benchmarks[row.data].summary,
                 "settings": settings,
                 "scored_with": dict(row.scored_with),
@@ -78,11 +78,6 @@ def results_json(
             if i not in rows and row.data in benchmarks
         ],
     }
-
-
-def looks(model: ModelConfig) -> float:
-    """Forward passes over an image, in passes at the size of the input; views may be smaller."""
-    return 1 + model.top_n * model.view_scale**2
 
 
 def markdown(results: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import safetensors.torch
 
 from didvit.checkpoint import load_checkpoint
-from didvit.config import DataConfig, TrainConfig, to_json
+from didvit.config import EARLY, DataConfig, TrainConfig, to_json
 from didvit.data.datasets import read_dataset
 from didvit.data.table import DataError, Table
 from didvit.evaluation import Report, Scores, report, score_table
@@ -152,14 +152,14 @@ class Runner:
     def config_of(self, row: Row, seed: int) -> TrainConfig:
         """How a row is trained; its fusion plays no part in that."""
         benchmark = self.benchmarks[row.data]
-        changes = {name: value for name, value in row.model.items() if name != "fusion"}
-        changes |= benchmark.heads.get(changes.get("head", "baseline"), {})
+        of_head = benchmark.heads.get(row.model.get("head", "baseline"), {})
+        changes = {k: v for k, v in {**of_head, **row.model}.items() if k != "fusion"}
         head_rate = changes.pop("head_rate", benchmark.config.head_rate)
         config = replace(benchmark.config, head_rate=head_rate)
         model = replace(config.model, **changes)
         steps = config.steps
         if row.budget == "passes":
-            steps = steps * DID_PASSES // (1 + model.top_n)
+            steps = int(steps * DID_PASSES / model.looks())
         return replace(config, model=model, steps=steps, evaluate_every=steps, seed=seed)
 
     def trained(self, row: Row, seed: int) -> Path:
@@ -193,6 +193,11 @@ class Runner:
         """A name for what is trained: by settings and data, not by where they lie."""
         settings = {name: v for name, v in to_json(config).items() if name not in _HERE}
         settings["data"] = data_digests(*self._tables(config.data))
+        settings["model"] = {
+            name: value
+            for name, value in settings["model"].items()
+            if name not in EARLY or value != EARLY[name]
+        }
         if start:
             settings["model"]["weights"] = start
         return digest(settings)
