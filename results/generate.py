@@ -52,7 +52,7 @@ def main() -> None:
 def card() -> str:
     """The model card of the default model."""
     run = _read("results/coco18-default.json")
-    model, scored = run["model"], run["test"]
+    model, scored = _shipped(), _preset("test", "didvit")
     metrics = [["fusion", "mAP", "95 %", "CF1", "OF1"]]
     for name in FUSION_ORDER:
         row = scored["fusions"][name]
@@ -80,9 +80,10 @@ def page() -> str:
     """The text of docs/results.md."""
     run = _read("results/coco18-default.json")
     speed = _read("benchmarks/results/inference.json")
-    scored, branches = run["test"], _read("results/coco18-branches.json")
+    scored, branches = _preset("test", "didvit"), _read("results/coco18-branches.json")
+    validation = _preset("val", "didvit")
     analysis = _read("results/spatial-map.json")
-    fusions, model = scored["fusions"], run["model"]
+    fusions, model = scored["fusions"], _shipped()
     columns = ("CP", "CR", "CF1", "OP", "OR", "OF1")
     header = ["fusion", "mAP", "95 %", *(f"{c} all" for c in columns)]
     metrics = [[*header, *(f"{c} top-3" for c in columns)]]
@@ -143,11 +144,11 @@ def page() -> str:
         training_cores=row_machine(_read("benchmarks/results/training-224.json")),
         recipe_steps=_table(recipe_steps),
         recipe_batch=recipe["batch_size"],
-        num_validation=run["validation"]["num_images"],
+        num_validation=validation["num_images"],
         num_images=scored["num_images"],
         branches=_branches(branches),
         branches_commands=_branches_commands(branches),
-        local_op_start=run["validation"]["fusions"]["local"]["all"]["OP"],
+        local_op_start=_preset("val", "paper")["fusions"]["local"]["all"]["OP"],
         local_op_both=branches["rows"][1]["local_all"]["OP"],
         boxes=_boxes(),
         spatial_map=_spatial_map(analysis),
@@ -158,6 +159,7 @@ def page() -> str:
         largest_later_block=max(analysis["received_by_block"][1:]),
         norm_peak=analysis["norm_peak"],
         objects=100 * analysis["objects"],
+        claims=_filled(_text("claims")).strip(),
         experiments="\n\n".join(_experiments()),
         seconds=run["duration"],
         history=_table(
@@ -170,15 +172,18 @@ def page() -> str:
         packed_mb=run["packed_mb"],
         unpacked_mb=run["unpacked_mb"],
         before=float(run["history"][-1]["val_global"]),
-        after=run["validation"]["fusions"]["global"]["mAP"],
+        after=validation["fusions"]["global"]["mAP"],
         validation=_table(
             [
                 list(FUSION_ORDER),
-                [f"{run['validation']['fusions'][name]['mAP']:.2f}" for name in FUSION_ORDER],
+                [f"{validation['fusions'][name]['mAP']:.2f}" for name in FUSION_ORDER],
             ]
         ),
         pack_command=run["commands"]["pack"],
-        evaluation="results/coco18-default.json",
+        evaluation="results/presets-test.json",
+        presets=_presets(),
+        gain=_gain("test"),
+        validation_gain=_gain("val"),
         metrics=_table(metrics),
         by_label=_table(by_label),
         seed=run["seed"],
@@ -195,6 +200,48 @@ def page() -> str:
         benchmark_command=speed["command"],
         versions=_table([["package", "version"], *map(list, run["versions"].items())]),
     )
+
+
+def _shipped() -> dict:
+    """The settings of the default model."""
+    return _read("src/didvit/models/default/config.json")["model"]
+
+
+def _preset(data: str, name: str) -> dict:
+    """What the default model has under a preset on the validation or test images."""
+    rows = _read(f"results/presets-{data}.json")["rows"]
+    return next(row for row in rows if row["preset"] == name)
+
+
+def _presets() -> str:
+    """Both presets side by side."""
+    rows = [["preset", "K", "sides of views", "looks", "validation", "test", "95 %", "local, test"]]
+    for row in _read("results/presets-test.json")["rows"]:
+        settings = row["settings"]
+        own, validation = (
+            _preset(data, row["preset"])["fusions"][settings["fusion"]] for data in ("test", "val")
+        )
+        low, high = own["mAP_interval"]
+        rows.append(
+            [
+                row["preset"],
+                str(settings["top_n"]),
+                f"{settings['view_scale']:g} of the input's",
+                f"{row['looks']:g}",
+                f"{validation['mAP']:.1f}",
+                f"{own['mAP']:.1f}",
+                f"{low:.1f}-{high:.1f}",
+                f"{row['fusions']['local']['mAP']:.1f}",
+            ]
+        )
+    return _table(rows)
+
+
+def _gain(data: str) -> str:
+    """What our preset adds to the paper's, with its interval."""
+    gain = _read(f"results/presets-{data}.json")["didvit_less_paper"]
+    low, high = gain["interval"]
+    return f"{gain['mAP']:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def _branches(content: dict) -> str:
@@ -230,15 +277,24 @@ def _experiments() -> Iterator[str]:
 
 
 def _filled(text: str) -> str:
-    """A text with our mAP in place of ``{experiment/row/steps}``."""
+    """A text with our mAP in place of ``{experiment/row/steps}``.
+
+    ``{difference/one experiment/row/steps/other experiment/row/steps}`` is one less the other.
+    """
 
     def figure(place: re.Match) -> str:
-        name, row_name, steps = place[1].split("/")
-        rows = _read(f"results/experiments/{name}-cpu.json")["rows"]
-        (row,) = (row for row in rows if (row["name"], row["steps"]) == (row_name, int(steps)))
-        return f"{score(row):.1f}"
+        parts = place[1].split("/")
+        if parts[0] == "difference":
+            return f"{_score(*parts[1:4]) - _score(*parts[4:]):.1f}"
+        return f"{_score(*parts):.1f}"
 
     return re.sub(r"\{([^{}]+)\}", figure, text)
+
+
+def _score(name: str, row_name: str, steps: str) -> float:
+    rows = _read(f"results/experiments/{name}-cpu.json")["rows"]
+    (row,) = (row for row in rows if (row["name"], row["steps"]) == (row_name, int(steps)))
+    return score(row)
 
 
 def _spatial_map(analysis: dict) -> str:

@@ -73,7 +73,8 @@ PAPER_HEADS = {"csra": {"csra_heads": 4, "csra_weight": 0.5}}
 """CSRA's authors' setting on COCO with a ResNet."""
 
 CPU_HEADS = {
-    "csra": {"csra_heads": 1, "csra_weight": 0.1},
+    "csra": {"csra_heads": 1, "csra_weight": 0.5},
+    "ms_cma": {"head_rate": 10.0},
 }
 """Chosen on the validation images, by steps (docs/log.md)."""
 
