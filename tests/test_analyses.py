@@ -3,7 +3,6 @@
 import importlib.util
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -49,17 +48,3 @@ def test_measures_of_a_spatial_map():
         "peaks_of_first_block": pytest.approx(2 / 3),
         "peaks_of_last_block": 1,
     }
-
-
-def test_difference_of_two_predictions():
-    difference = script("benchmarks/presets.py").difference
-    rng = np.random.default_rng(0)
-    targets = rng.integers(0, 2, (40, 3))
-    good, bad = targets + 0.1 * rng.random((40, 3)), rng.random((40, 3))
-    assert difference(bad, targets, bad, 20) == {"mAP": 0, "interval": [0, 0]}
-    gain = difference(good, targets, bad, 50)
-    loss = difference(bad, targets, good, 50)
-    low, high = gain["interval"]
-    assert 0 < low < gain["mAP"] < high
-    assert loss["mAP"] == -gain["mAP"]
-    assert loss["interval"] == pytest.approx([-high, -low])

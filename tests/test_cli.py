@@ -594,7 +594,6 @@ def test_a_trained_model_works_in_the_other_commands(train, didvit, squares, tmp
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--model.view-scale", 0), ("view_scale is 0", "> 0")),
         (("--model.image-size", 30, 48), ("image_size", "30x48")),
         (("--model.backbone", "nonsense"), ("'nonsense'",)),
         (("--model.weights", "missing.npz"), ("missing.npz",)),

@@ -12,6 +12,7 @@ from didvit.metrics import (
     Interval,
     average_precision,
     average_precisions,
+    bootstrap_difference,
     bootstrap_interval,
     mean_average_precision,
     precision_recall,
@@ -343,10 +344,17 @@ class TestBootstrapInterval:
         assert all(math.isnan(end) for end in interval)
 
     @pytest.mark.parametrize(
-        ("resamples", "confidence"), [(0, 0.95), (-1, 0.95), (10, 0.0), (10, 1.0), (10, math.nan)]
+        ("resamples", "confidence", "named"),
+        [
+            (0, 0.95, "resamples is 0"),
+            (-1, 0.95, "resamples is -1"),
+            (10, 0.0, "confidence is 0.0"),
+            (10, 1.0, "confidence is 1.0"),
+            (10, math.nan, "confidence is nan"),
+        ],
     )
-    def test_refuses_impossible_settings(self, resamples, confidence):
-        with pytest.raises(ValueError, match=f"got {resamples} and {confidence}"):
+    def test_refuses_impossible_settings(self, resamples, confidence, named):
+        with pytest.raises(ValueError, match=named):
             bootstrap_interval(np.zeros((2, 1)), np.ones((2, 1), int), resamples, 0, confidence)
 
 
@@ -445,3 +453,43 @@ class TestPrecisionRecall:
         assert precision_recall(scores, targets, 0.5, top_k=len(scores[0])) == (
             precision_recall(scores, targets, 0.5)
         )
+
+
+class TestBootstrapDifference:
+    @pytest.fixture
+    def case(self):
+        """Scores that are better than others, and targets of which some are unknown."""
+        rng = np.random.default_rng(0)
+        targets = rng.integers(-1, 2, (40, 3))
+        return targets + 2 * rng.random((40, 3)), rng.random((40, 3)), targets
+
+    def test_equals_a_slow_loop_over_the_same_draws(self, case):
+        scores, others, targets = case
+        draw, gains = np.random.default_rng(5), []
+        for _ in range(30):
+            images = draw.integers(40, size=40)
+            one, other = (
+                mean_average_precision(values[images], targets[images])
+                for values in (scores, others)
+            )
+            gains.append(one - other)
+        gain = mean_average_precision(scores, targets) - mean_average_precision(others, targets)
+        low, high = 2 * gain - np.quantile(gains, (0.9, 0.1))
+        interval = bootstrap_difference(scores, others, targets, 30, seed=5, confidence=0.8)
+        assert interval == pytest.approx((low, high))
+
+    def test_the_other_way_round_it_is_mirrored(self, case):
+        scores, others, targets = case
+        low, high = bootstrap_difference(scores, others, targets, 50)
+        assert 0 < low < high
+        assert bootstrap_difference(others, scores, targets, 50) == pytest.approx((-high, -low))
+
+    def test_equal_scores_differ_by_nothing(self, case):
+        scores, _, targets = case
+        assert bootstrap_difference(scores, scores, targets, 5) == Interval(0, 0)
+
+    @pytest.mark.parametrize(("resamples", "confidence"), [(0, 0.5), (5, 0.0), (5, 1.0)])
+    def test_impossible_settings_are_refused(self, case, resamples, confidence):
+        scores, others, targets = case
+        with pytest.raises(ValueError, match=r"resamples is 0|confidence is"):
+            bootstrap_difference(scores, others, targets, resamples, 0, confidence)

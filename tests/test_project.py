@@ -1,6 +1,7 @@
 """The project around the code: contracts, style, and documents that must not go stale."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -9,8 +10,11 @@ from pathlib import Path
 import pytest
 
 import didvit
+from didvit.experiments.boxes import box_markdown
+from didvit.experiments.results import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
+EXPERIMENT_TABLES = sorted((ROOT / "results" / "experiments").glob("*.md"))
 
 
 def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +55,14 @@ def test_results_page_is_current():
     spec.loader.exec_module(generate)
     assert generate.PAGE.read_text() == generate.page(), "run: python results/generate.py"
     assert generate.CARD.read_text() == generate.card(), "run: python results/generate.py"
+
+
+@pytest.mark.parametrize("name", [path.stem for path in EXPERIMENT_TABLES])
+def test_tables_of_experiments_are_those_of_their_json(name):
+    folder = ROOT / "results" / "experiments"
+    content = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    table = box_markdown if name.startswith("boxes") else markdown
+    assert (folder / f"{name}.md").read_text(encoding="utf-8") == table(content)
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")))

@@ -127,6 +127,7 @@ def reduced(request, tmp_path):
             root = request.getfixturevalue("cpu" if name == "cpu-small" else "coco")
             data = dataclasses.replace(data, root=root)
         tiny = {"backbone": "test_vit", "weights": "random", "image_size": (32, 32)}
+        tiny["view_scale"] = 1.0  # half of so little is warned of
         return dataclasses.replace(
             config,
             data=data,

@@ -1,4 +1,4 @@
-"""How to look again, by name: as the paper does, and as we found to be better."""
+"""How to look again, by name: as the paper does, and cheaper."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -53,7 +53,11 @@ class TrainingObserver:
         """A step is done: its number from 1, its loss, learning rate and images."""
 
     def evaluation(self, step: int, result: Report, best: bool) -> None:
-        """The validation data were scored after a step; ``best`` of all so far."""
+        """The validation data were scored after a step; ``best`` of all so far.
+
+        In the end the regions of the best weights are scored, if they were not; then its step comes
+        a second time.
+        """
 
     def warn(self, message: str) -> None:
         """Something was passed over."""
