@@ -1,10 +1,11 @@
-"""Time and memory of DiD inference over the same number of plain timm forwards.
+"""Time and memory of DiD inference, under each preset, over its looks as plain timm forwards.
 
-DiD with K views looks 1 + K times at an image. Beyond those looks it needs the attention of the
-first, a rollout, K boxes and K crops: the ratio of its time to 1 + K plain forwards of the same
-transformer, at the same batch, is what that costs. Both are timed in turn in one process, and the
-median of the pairwise ratios is reported. Memory is the peak above the loaded model, each measured
-in a process of its own. Weights are random: speed does not depend on them.
+DiD looks once at an image and once at each of K views. Beyond those looks it needs the attention
+of the first, a rollout, K boxes and K crops: the ratio of its time to a plain forward at the
+input's size and K at the views', at the same batch, is what that costs. All are timed in turn in
+one process, and the medians of the ratios within a turn are reported. Memory is the peak above the
+loaded model, each measured in a process of its own. Weights are random: speed does not depend on
+them.
 
     python benchmarks/inference.py --output benchmarks/results/inference.json
 """
@@ -19,55 +20,104 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-import timm
 import torch
 
-from didvit.method import DiD, SemanticHead, ViTBackbone
+from didvit.build import build_model
+from didvit.config import ModelConfig
+from didvit.presets import PRESETS
 from didvit.run_folder import versions
 
 CASES = (("vit_small_patch14_dinov2", 224), ("vit_base_patch16_224", 448))
 BATCHES = (1, 8)
-TOP_N, NUM_CATEGORIES = 4, 80
+NUM_CATEGORIES = 80
 SOURCE_SIZE = (480, 640)
 
 
-def build(name: str, size: int, batch: int) -> tuple[Callable, Callable]:
-    """A function that runs one plain forward, and one that runs DiD on the same batch."""
+class Runs(NamedTuple):
+    """What is timed, on the same batch.
+
+    Attributes:
+        did: A prediction.
+        plain: The backbone alone, on whole images.
+        looks: The backbone alone, on whole images and on as many views as the prediction's.
+        view_size: Height of a view in pixels.
+    """
+
+    did: Callable[[], object]
+    plain: Callable[[], object]
+    looks: Callable[[], object]
+    view_size: int
+
+
+def build(name: str, size: int, batch: int, preset: str) -> Runs:
     torch.manual_seed(0)
-    vit = timm.create_model(name, num_classes=0, img_size=size, dynamic_img_size=True).eval()
-    model = DiD(ViTBackbone(vit), SemanticHead(vit.embed_dim, NUM_CATEGORIES), top_n=TOP_N).eval()
+    config = ModelConfig(name, weights="random", image_size=(size, size), **PRESETS[preset])
+    model = build_model(config, NUM_CATEGORIES).eval()
+    vit = model.backbone.vit
     sources = [torch.randint(0, 256, (3, *SOURCE_SIZE), dtype=torch.uint8) for _ in range(batch)]
     images = torch.rand(batch, 3, size, size)
-    return lambda: vit.forward_features(images), lambda: model(images, sources)
+    view_size = model.backbone.scaled_size((size, size), config.view_scale)
+    views = torch.rand(batch, 3, *view_size)
+
+    def looks() -> None:
+        vit.forward_features(images)
+        for _ in range(config.top_n):
+            vit.forward_features(views)
+
+    return Runs(
+        lambda: model(images, sources),
+        lambda: vit.forward_features(images),
+        looks,
+        view_size[0],
+    )
 
 
 @torch.inference_mode()
-def time_ratio(name: str, size: int, batch: int, repeats: int) -> dict:
-    plain, did = build(name, size, batch)
+def time_presets(name: str, size: int, batch: int, repeats: int) -> list[dict]:
+    """A row for each preset; all take turns."""
+    runs = {preset: build(name, size, batch, preset) for preset in PRESETS}
 
-    def seconds(run: Callable, times: int) -> float:
+    def seconds(run: Callable) -> float:
         start = time.perf_counter()
-        for _ in range(times):
-            run()
+        run()
         return time.perf_counter() - start
 
-    seconds(plain, 1)
-    seconds(did, 1)
-    pairs = [(seconds(did, 1), seconds(plain, 1 + TOP_N)) for _ in range(repeats)]
-    ratios = [ours / theirs for ours, theirs in pairs]
-    return {
-        "did_seconds": statistics.median(ours for ours, _ in pairs),
-        "plain_seconds": statistics.median(theirs for _, theirs in pairs),
-        "ratio": statistics.median(ratios),
-        "ratio_range": [min(ratios), max(ratios)],
-    }
+    for run in runs.values():
+        seconds(run.did)
+        seconds(run.looks)
+    turns = [
+        {preset: (seconds(run.did), seconds(run.looks)) for preset, run in runs.items()}
+        for _ in range(repeats)
+    ]
+    rows = []
+    for preset, run in runs.items():
+        ratios = [turn[preset][0] / turn[preset][1] for turn in turns]
+        rows.append(
+            {
+                "backbone": name,
+                "image_size": size,
+                "batch": batch,
+                "preset": preset,
+                "top_n": PRESETS[preset]["top_n"],
+                "view_size": run.view_size,
+                "did_seconds": statistics.median(turn[preset][0] for turn in turns),
+                "plain_seconds": statistics.median(turn[preset][1] for turn in turns),
+                "ratio": statistics.median(ratios),
+                "ratio_range": [min(ratios), max(ratios)],
+                "over_paper": statistics.median(
+                    turn[preset][0] / turn["paper"][0] for turn in turns
+                ),
+            }
+        )
+    return rows
 
 
 @torch.inference_mode()
-def peak_bytes(name: str, size: int, batch: int, which: str) -> int:
+def peak_bytes(name: str, size: int, batch: int, preset: str, which: str) -> int:
     """Peak resident memory of one run above the loaded model (Linux)."""
-    run = build(name, size, batch)[which == "did"]
+    run = getattr(build(name, size, batch, preset), which)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = _status("VmRSS")
     run()
@@ -82,35 +132,35 @@ def _status(field: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, help="JSON file for the results")
-    parser.add_argument("--repeats", type=int, default=5, help="pairs of each case")
-    parser.add_argument("--peak", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each case")
+    parser.add_argument("--peak", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
-        name, size, batch, which = arguments.peak
-        print(peak_bytes(name, int(size), int(batch), which))
+        name, size, batch, preset, which = arguments.peak
+        print(peak_bytes(name, int(size), int(batch), preset, which))
         return
 
     rows = []
     for name, size in CASES:
         for batch in BATCHES:
-            row = {"backbone": name, "image_size": size, "batch": batch}
-            row |= time_ratio(name, size, batch, arguments.repeats)
-            for which in ("plain", "did"):
-                command = [sys.executable, __file__, "--peak", name, str(size), str(batch), which]
-                row[f"{which}_peak_mb"] = int(subprocess.check_output(command)) / 2**20
-            row["peak_ratio"] = row["did_peak_mb"] / row["plain_peak_mb"]
-            rows.append(row)
-            print(
-                f"{name} at {size}, batch {batch}: {row['ratio']:.3f} of {1 + TOP_N} plain passes "
-                f"({row['did_seconds']:.2f} s; pairs {row['ratio_range'][0]:.3f} to "
-                f"{row['ratio_range'][1]:.3f}), peak memory {row['peak_ratio']:.2f} of one "
-                f"({row['did_peak_mb']:.0f} MB)",
-                flush=True,
-            )
+            for row in time_presets(name, size, batch, arguments.repeats):
+                for which in ("plain", "did"):
+                    case = [name, str(size), str(batch), row["preset"], which]
+                    command = [sys.executable, __file__, "--peak", *case]
+                    row[f"{which}_peak_mb"] = int(subprocess.check_output(command)) / 2**20
+                row["peak_ratio"] = row["did_peak_mb"] / row["plain_peak_mb"]
+                rows.append(row)
+                print(
+                    f"{name} at {size}, batch {batch}, {row['preset']}: {row['ratio']:.3f} of its "
+                    f"looks ({row['did_seconds']:.2f} s; turns {row['ratio_range'][0]:.3f} to "
+                    f"{row['ratio_range'][1]:.3f}), {row['over_paper']:.2f} of the paper's time, "
+                    f"peak memory {row['peak_ratio']:.2f} of a plain forward "
+                    f"({row['did_peak_mb']:.0f} MB)",
+                    flush=True,
+                )
     if arguments.output:
         content = {
             "command": "python benchmarks/inference.py",
-            "top_n": TOP_N,
             "repeats": arguments.repeats,
             "source_size": SOURCE_SIZE,
             "processor": _processor(),

@@ -45,8 +45,9 @@ def main() -> None:
     CARD.write_text(card(), encoding="utf-8")
     figures = PAGE.parent / "experiments"
     figures.mkdir(exist_ok=True)
-    for figure in (ROOT / "results" / "experiments").glob("*.png"):
-        shutil.copyfile(figure, figures / figure.name)
+    for figure in (ROOT / "results" / "experiments").iterdir():
+        if figure.suffix in (".png", ".jpg"):
+            shutil.copyfile(figure, figures / figure.name)
 
 
 def card() -> str:
@@ -95,21 +96,6 @@ def page() -> str:
         metrics.append([name, f"{row['mAP']:.1f}", f"{low:.1f}-{high:.1f}", *cells])
     by_label = [["label", "AP"]]
     by_label += [[k, f"{v:.1f}"] for k, v in fusions[model["fusion"]]["AP"].items()]
-    times = [["backbone", "input", "batch", "time ratio", "range", "seconds", "memory ratio", "MB"]]
-    for row in speed["rows"]:
-        low, high = row["ratio_range"]
-        times.append(
-            [
-                row["backbone"],
-                str(row["image_size"]),
-                str(row["batch"]),
-                f"{row['ratio']:.2f}",
-                f"{low:.2f}-{high:.2f}",
-                f"{row['did_seconds']:.2f}",
-                f"{row['peak_ratio']:.2f}",
-                f"{row['did_peak_mb']:.0f}",
-            ]
-        )
     training = [
         ["input", "time ratio", "quartiles", "engine, images/s"]
         + [f"read by {n} worker{'s' * (n != 1)}, images/s" for n in (0, 1, 2)]
@@ -190,10 +176,9 @@ def page() -> str:
         train_command=run["commands"]["train"],
         evaluate_command=run["commands"]["evaluate"],
         comment=run["comment"],
-        k=speed["top_n"],
         source_height=speed["source_size"][0],
         source_width=speed["source_size"][1],
-        speed=_table(times),
+        speed=_inference(speed["rows"]),
         repeats=speed["repeats"],
         cores=speed["cores"],
         processor=speed["processor"],
@@ -244,6 +229,26 @@ def _gain(data: str) -> str:
     return f"{gain['mAP']:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
+def _inference(rows: list[dict]) -> str:
+    """Time and memory of a prediction, by case and preset."""
+    header = "backbone, input, batch, preset, over its looks, range, over the paper's time, seconds"
+    table = [[*header.split(", "), "memory ratio", "MB"]]
+    for row in rows:
+        low, high = row["ratio_range"]
+        table.append(
+            [
+                *(str(row[key]) for key in ("backbone", "image_size", "batch", "preset")),
+                f"{row['ratio']:.2f}",
+                f"{low:.2f}-{high:.2f}",
+                f"{row['over_paper']:.2f}",
+                f"{row['did_seconds']:.2f}",
+                f"{row['peak_ratio']:.2f}",
+                f"{row['did_peak_mb']:.0f}",
+            ]
+        )
+    return _table(table)
+
+
 def _branches(content: dict) -> str:
     rows = [["", "steps", "images", "forward passes", *FUSION_ORDER]]
     for row in content["rows"]:
@@ -273,7 +278,19 @@ def _experiments() -> Iterator[str]:
             yield markdown(_read(path)).strip()
             yield f"![{EXPERIMENTS[name].title}](experiments/{name}-cpu.png)"
             command = f"didvit experiment {name} --root data --output results/experiments"
-            yield f"{_filled(_text(name)).strip()} From `{path}`, by `{command}`."
+            yield f"{_filled(_text(name)).strip()} From `{path}`, by `{command}{_seeds(path)}`."
+            if name == "figure2":
+                yield _filled(_text("figure3")).strip()
+
+
+def _seeds(path: str) -> str:
+    """The options that repeated rows of an experiment, as they are in its JSON."""
+    runs = [row["runs"] for row in _read(path)["rows"]]
+    seeds = max(([run["seed"] for run in row] for row in runs), key=len)
+    options = f" --seeds {' '.join(map(str, seeds))}" if len(seeds) > 1 else ""
+    if any(len(row) < len(seeds) for row in runs):
+        options += " --repeat-limit 8"
+    return options
 
 
 def _filled(text: str) -> str:

@@ -97,8 +97,9 @@ def test_a_row_is_trained_once_and_scored_once(make_runner):
     assert steps.total == 17 + 2
 
 
-def test_test_and_validation_scores_agree_where_they_are_of_the_same_images(make_runner):
-    outcome = make_runner(Steps()).run(ROWS[2], 0)
+@pytest.mark.parametrize("row", [ROWS[2], ROWS[4]], ids=lambda row: row.name)
+def test_test_and_validation_scores_agree_where_they_are_of_the_same_images(make_runner, row):
+    outcome = make_runner(Steps()).run(row, 0)
     fusions = report(outcome.scores, outcome.labels).fusions
     assert outcome.validation == {name: fusions[name].mAP for name in fusions}
 
@@ -238,6 +239,28 @@ def test_the_command_writes_what_it_prints(tiny_scale, tmp_path, capsys):
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")} == before
 
 
+@pytest.mark.parametrize(("limit", "seeds"), [(1e-9, [0]), (60, [0, 3])])
+def test_rows_that_take_long_are_not_repeated(tiny_scale, tmp_path, capsys, limit, seeds):
+    places = ["--root", tiny_scale.root, "--output", tmp_path, "--cache", tmp_path / "runs"]
+    options = ["--device", "cpu", "--resamples", 20, "--seeds", 0, 3, "--repeat-limit", limit]
+    run_command("order", *places, *options)
+    rows = json.loads((tmp_path / "order-cpu.json").read_text())["rows"]
+    assert [[run["seed"] for run in row["runs"]] for row in rows] == [seeds, seeds]
+
+
+def test_a_table_says_which_rows_have_several_seeds(make_runner):
+    runner = make_runner(Steps(), start=False)
+    outcomes = [runner.run(ROWS[0], 0), runner.run(ROWS[0], 1), runner.run(ROWS[2], 0)]
+    results = results_json("systems", "tiny", PLAN, outcomes, runner.benchmarks)
+    maps = sorted(run["fusions"]["mean"]["mAP"] for run in results["rows"][0]["runs"])
+    repeated, once = (
+        next(line for line in markdown(results).splitlines() if line.startswith(f"| {name} "))
+        for name in ("Baseline", "DiD")
+    )
+    assert f"| {sum(maps) / 2:.1f} | {maps[0]:.1f}-{maps[1]:.1f} (2 seeds) |" in repeated
+    assert "seeds" not in once
+
+
 @pytest.mark.parametrize("given", [False, True])
 def test_the_command_draws_figure_3(tiny_scale, tmp_path, photographs, given):
     out = tmp_path / "out"
@@ -273,6 +296,8 @@ def test_the_command_measures_boxes(coco18, tmp_path, save_tiny_model, capsys, m
     [
         (["order", "--seeds", "1", "1"], "--seeds"),
         (["boxes", "--seeds", "1"], "--seeds"),
+        (["order", "--repeat-limit", "8"], "--repeat-limit"),
+        (["order", "--seeds", "0", "1", "--repeat-limit", "0"], "--repeat-limit"),
         (["figure3", "--seeds", "1", "2"], "one seed"),
         (["order", "--images", "a.jpg"], "figure3"),
         (["order", "--model", "runs/mine"], "boxes"),

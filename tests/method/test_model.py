@@ -654,6 +654,27 @@ def test_views_of_another_size(make_model):
             torch.testing.assert_close(output.view_logits[i], small.look_again(views))
 
 
+@pytest.mark.parametrize(
+    ("scale", "at_once"),
+    [(1.0, [2] * 5), (0.5, [8, 2]), (0.75, [4, 4, 2])],  # of 32x48: 16x24, 24x32
+)
+def test_small_views_are_looked_at_together(make_model, monkeypatch, scale, at_once):
+    """As many as have the pixels of the whole look; each has the logits it would have alone."""
+    images, model = torch.rand(2, 3, 32, 48), make_model(top_n=5, view_scale=scale)
+    sources, looked_at = [torch.rand(3, 50, 60), torch.rand(3, 70, 40)], []
+    look = model.look_again
+    monkeypatch.setattr(model, "look_again", lambda views: looked_at.append(views) or look(views))
+    with torch.no_grad():
+        output = model(images, sources)
+        assert [len(views) for views in looked_at] == at_once
+        size = tuple(looked_at[0].shape[-2:])
+        for i, source in enumerate(sources):
+            boxes = scale_boxes(output.boxes[i], (32, 48), tuple(source.shape[-2:]))
+            for k in range(5):
+                alone = look(crop_and_resize([source], boxes[k : k + 1], size))
+                torch.testing.assert_close(output.view_logits[i, k], alone[0])
+
+
 def test_padded_boxes_are_what_views_are_cut_at(make_model):
     images = torch.rand(2, 3, 16, 24)
     plain, padded = make_model(top_n=2), make_model(top_n=2, box_padding=0.25)

@@ -22,6 +22,7 @@ Name = Literal[
     "normalization",
     "order",
     "fusion",
+    "presets",
     "crop-source",
     "view-size",
     "boxes",
@@ -39,6 +40,7 @@ def experiment(
     output: Path = Path("experiments"),
     cache: Path = CACHE,
     seeds: tuple[int, ...] = (0,),
+    repeat_limit: float | None = None,
     images: tuple[str, ...] = (),
     model: str = "default",
     resamples: int = 1000,
@@ -58,6 +60,8 @@ def experiment(
         output: Folder for the results.
         cache: Folder for trained models and their scores; for one command at a time.
         seeds: Of the training of every row.
+        repeat_limit: In minutes: a row that took longer to train with the first seed is not trained
+            again with the others.
         images: Of figure3: image files, folders or globs (default: the first test images).
         model: Of boxes: 'default', or a folder that 'didvit train' wrote.
         resamples: Of the bootstrap over images, for the intervals.
@@ -71,6 +75,11 @@ def experiment(
 
     if not seeds or len(set(seeds)) != len(seeds):
         raise ConfigError(f"--seeds is {seeds}; expected one or more different numbers")
+    if repeat_limit is not None and (len(seeds) < 2 or not repeat_limit > 0):
+        raise ConfigError(
+            f"--repeat-limit is {repeat_limit} with --seeds {seeds}; expected minutes above 0, and "
+            "two or more seeds"
+        )
     if resamples < 1:
         raise ConfigError(f"--resamples is {resamples}; expected 1 or more")
     if name == "boxes" and (list(seeds) != [0] or cache != CACHE):
@@ -105,7 +114,9 @@ def experiment(
     rows = rows_at(plan, benchmarks)
     runner.check(rows)
     for row in rows:
-        outcomes += [runner.run(row, seed) for seed in seeds]
+        outcomes.append(runner.run(row, seed))
+        if repeat_limit is None or outcomes[-1].seconds <= 60 * repeat_limit:
+            outcomes += [runner.run(row, other) for other in others]
         write_results(output, results_json(name, scale, plan, outcomes, benchmarks))
     print((output / f"{name}-{scale}.md").read_text(encoding="utf-8"))
     return 0

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from didvit.experiments.benchmarks import Data
+from didvit.presets import DIDVIT
 
 Budget = Literal["steps", "passes"]
 """What a row has as much of as DiD with K = 4: steps, or forward passes in them."""
@@ -220,6 +221,30 @@ FUSION = Experiment(
     "The paper does not say how it fuses.",
 )
 
+PRESETS = Experiment(
+    "Our preset against the paper's, in learning and in looking again",
+    (
+        Row("paper: learns and looks at four regions", {}),
+        Row(
+            "learns from whole images, looks at four regions",
+            BASELINE,
+            {},
+            "coco",
+            "passes",
+            scored_with={"top_n": 4},
+        ),
+        Row(
+            "didvit: learns from whole images, looks at more and smaller regions",
+            BASELINE,
+            {},
+            "coco",
+            "passes",
+            scored_with={name: DIDVIT[name] for name in ("top_n", "view_scale")},
+        ),
+    ),
+    "The paper has no such comparison. All rows have as many forward passes to learn with.",
+)
+
 CROP_SOURCE = Experiment(
     "Views cut from the raw image or from the network's input",
     (Row("raw", {}), Row("input", {"crop_from": "input"})),
@@ -250,6 +275,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "normalization": NORMALIZATION,
     "order": ORDER,
     "fusion": FUSION,
+    "presets": PRESETS,
     "crop-source": CROP_SOURCE,
     "view-size": VIEW_SIZE,
 }

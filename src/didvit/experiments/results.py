@@ -83,7 +83,7 @@ def results_json(
 def markdown(results: dict[str, Any]) -> str:
     """The table of an experiment, in Markdown, of its JSON."""
     seeds = max(len(row["runs"]) for row in results["rows"])
-    spread = f"mean of {seeds} seeds, lowest and highest" if seeds > 1 else "95 % over images"
+    spread = "lowest and highest seed, or 95 % over images" if seeds > 1 else "95 % over images"
     lines = [
         f"## {results['title']}",
         "",
@@ -95,7 +95,6 @@ def markdown(results: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in results["rows"]:
-        low, high = interval(row)
         by_fusion = [_number(_mean(row, "fusions", name, "mAP")) for name in FUSIONS]
         cells = [
             row["name"],
@@ -103,10 +102,9 @@ def markdown(results: dict[str, Any]) -> str:
             ", ".join(f"{number:g}" for number in row["looks"]),
             _number(row["paper"].get("mAP")),
             _number(score(row)),
-            f"{low:.1f}-{high:.1f}",
+            _spread(row),
             *by_fusion,
-            # The validation data were scored as the row was trained.
-            _number(None if row["scored_with"] else _mean(row, "validation", row["fusion"])),
+            _number(_mean(row, "validation", row["fusion"])),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     if any("CP all" in row["paper"] for row in results["rows"]):
@@ -145,6 +143,12 @@ def interval(row: dict[str, Any]) -> tuple[float, float]:
         return low, high
     values = [run["mAP"] for run in runs]
     return min(values), max(values)
+
+
+def _spread(row: dict[str, Any]) -> str:
+    low, high = interval(row)
+    seeds = len(row["runs"])
+    return f"{low:.1f}-{high:.1f}" + (f" ({seeds} seeds)" if seeds > 1 else "")
 
 
 def _mean(row: dict[str, Any], *path: str) -> float:

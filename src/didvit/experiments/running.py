@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors.torch
 
-from didvit.checkpoint import load_checkpoint
+from didvit.checkpoint import Checkpoint, load_checkpoint
 from didvit.config import EARLY, DataConfig, TrainConfig, to_json
 from didvit.data.datasets import read_dataset
 from didvit.data.table import DataError, Table
@@ -102,37 +102,44 @@ class Runner:
         benchmark, config = self.benchmarks[row.data], self.config_of(row, seed)
         folder = self.trained(row, seed)
         checkpoint = load_checkpoint(folder, row.scored_with)
-        table = read_dataset(str(self.root / benchmark.test), checkpoint.labels)
-        scored = {"test": data_digests(table, table)["val"], "with": dict(row.scored_with)}
-        path = folder / f"scores-{digest(scored)}.npz"
-        if not path.exists():
-            self.tell(f"scoring {row.name}")
-            device = choose_device(self.device)
-            scores = score_table(
-                checkpoint.model.to(device),
-                table,
-                checkpoint.config.image_size,
-                device,
-                workers=config.data.workers,
-            )
-            if scores.failures:
-                raise DataError(f"an experiment needs all images, but {scores.failures[0]}")
-            with whole_file(path) as temporary:
-                np.savez(temporary, **{name: getattr(scores, name) for name in ARRAYS})
+        labels, workers = checkpoint.labels, config.data.workers
+        test = read_dataset(str(self.root / benchmark.test), labels)
+        scores = self._scores(row, folder, checkpoint, test, workers)
         done = json.loads((folder / DONE).read_text())
-        with np.load(path) as arrays:
-            scores = Scores(**{name: arrays[name] for name in ARRAYS}, failures=())
+        validation = done["validation"]  # of the model as it was trained
+        if row.scored_with:
+            _, table = self._tables(config.data)
+            fusions = report(self._scores(row, folder, checkpoint, table, workers), labels).fusions
+            validation = {name: fusion.mAP for name, fusion in fusions.items()}
         return Outcome(
             row,
             seed,
             config,
-            checkpoint.labels,
+            labels,
             scores,
-            report(scores, checkpoint.labels, self.resamples),
-            done["validation"],
+            report(scores, labels, self.resamples),
+            validation,
             done["seconds"],
             done["versions"],
         )
+
+    def _scores(
+        self, row: Row, folder: Path, checkpoint: Checkpoint, table: Table, workers: int
+    ) -> Scores:
+        """Of a trained row, on a table; from the cache where they are there."""
+        scored = {"test": data_digests(table, table)["val"], "with": dict(row.scored_with)}
+        path = folder / f"scores-{digest(scored)}.npz"
+        if not path.exists():
+            self.tell(f"scoring {row.name}: {len(table)} images")
+            device, size = choose_device(self.device), checkpoint.config.image_size
+            model = checkpoint.model.to(device)
+            scores = score_table(model, table, size, device, workers=workers)
+            if scores.failures:
+                raise DataError(f"an experiment needs all images, but {scores.failures[0]}")
+            with whole_file(path) as temporary:
+                np.savez(temporary, **{name: getattr(scores, name) for name in ARRAYS})
+        with np.load(path) as arrays:
+            return Scores(**{name: arrays[name] for name in ARRAYS}, failures=())
 
     def check(self, rows: Sequence[Row]) -> None:
         """Refuse what is not there before anything is trained: data, word vectors.

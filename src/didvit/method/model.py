@@ -1,6 +1,7 @@
 """Figure 1: the whole of DiD, and the two-branch loss of section 3.1."""
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -166,26 +167,10 @@ class DiD(nn.Module):
         boxes = self.find_boxes(selected_maps, input_size, generator)
 
         canvas = images if self.crop_from == "input" or sources is None else sources
-        view_size = self.backbone.scaled_size(input_size, self.view_scale)
         canvas_boxes = boxes.clone()  # the same boxes, in pixels of each canvas
         for i, image in enumerate(canvas):
             canvas_boxes[i] = scale_boxes(boxes[i], input_size, size_of(image))
-        # The k-th views of all images make one batch: on a CPU, one batch of all B*K views is
-        # slower and takes several times the memory.
-        view_logits = torch.stack(
-            [
-                self.look_again(
-                    crop_and_resize(
-                        canvas,
-                        canvas_boxes[:, k],
-                        view_size,
-                        align_corners=self.crop_from == "input",
-                    ).to(images.dtype)
-                )
-                for k in range(self.top_n)
-            ],
-            dim=1,
-        )
+        view_logits = self._look_at_views(canvas, canvas_boxes, input_size, images.dtype)
         local_logits = view_logits.amax(1)
         return DiDOutput(
             self.fuse(global_logits, local_logits),
@@ -231,6 +216,27 @@ class DiD(nn.Module):
         patch_size = self.backbone.patch_size
         boxes = self.localize(instance_maps, input_size, self.box_threshold, patch_size, generator)
         return pad_boxes(boxes, self.box_padding, input_size)
+
+    def _look_at_views(
+        self, canvas: Images, boxes: Int[Tensor, "B K 4"], input_size: Size, dtype: torch.dtype
+    ) -> Float[Tensor, "B K C"]:
+        """Logits of the parts of the images within boxes, in pixels of each image.
+
+        As many views of every image make one batch as have the pixels of its whole look: it takes
+        the memory of that look. On a CPU, more views at once are slower, and small ones alone too.
+        """
+        view_size = self.backbone.scaled_size(input_size, self.view_scale)
+        at_once = max(1, math.prod(input_size) // math.prod(view_size))
+        logits = []
+        for some in boxes.split(at_once, dim=1):
+            views = crop_and_resize(
+                [image for image in canvas for _ in range(some.shape[1])],
+                some.flatten(0, 1),
+                view_size,
+                align_corners=self.crop_from == "input",
+            )
+            logits.append(self.look_again(views.to(dtype)).unflatten(0, some.shape[:2]))
+        return torch.cat(logits, dim=1)
 
     def look_again(self, views: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n C"]:
         """Logits of local views, by the same backbone and head: compilable."""
