@@ -1,11 +1,11 @@
 """Time and memory of DiD inference, under each preset, over its looks as plain timm forwards.
 
-DiD looks once at an image and once at each of K views. Beyond those looks it needs the attention
-of the first, a rollout, K boxes and K crops: the ratio of its time to a plain forward at the
-input's size and K at the views', at the same batch, is what that costs. All are timed in turn in
-one process, and the medians of the ratios within a turn are reported. Memory is the peak above the
-loaded model, each measured in a process of its own. Weights are random: speed does not depend on
-them.
+DiD looks once at an image and once at each of its views: K boxes, and tiles. Beyond those looks it
+needs the attention of the first, a rollout, boxes and crops: the ratio of its time to a plain
+forward at the input's size and one for each view at the views', at the same batch, is what that
+costs. All are timed in turn in one process, and the medians of the ratios within a turn are
+reported. Memory is the peak above the loaded model, each measured in a process of its own. Weights
+are random: speed does not depend on them.
 
     python benchmarks/inference.py --output benchmarks/results/inference.json
 """
@@ -63,7 +63,7 @@ def build(name: str, size: int, batch: int, preset: str) -> Runs:
 
     def looks() -> None:
         vit.forward_features(images)
-        for _ in range(config.top_n):
+        for _ in range(config.top_n + config.tiles**2):
             vit.forward_features(views)
 
     return Runs(

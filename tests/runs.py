@@ -18,7 +18,9 @@ RESULTS = (
 )
 """The files of a run folder that depend on the settings alone."""
 
-MODEL = ModelConfig("test_vit", weights="random", image_size=(32, 48), top_n=1, view_scale=1.0)
+MODEL = ModelConfig(
+    "test_vit", weights="random", image_size=(32, 48), top_n=1, view_scale=1.0, tiles=0
+)
 
 Weights = dict[str, torch.Tensor]
 

@@ -26,6 +26,7 @@ def test_settings_reach_the_model():
         rollout_order="ascending",
         box_padding=0.25,
         view_scale=0.75,
+        tiles=2,
     )
     model = build_model(config, 5)
     assert (model.top_n, model.box_threshold, model.crop_from) == (3, 0.7, "input")
@@ -36,7 +37,7 @@ def test_settings_reach_the_model():
     assert model.localize is LOCALIZERS["mcar"]
     assert model.fuse is FUSIONS["max"]
     output = model(torch.rand(2, 3, 32, 48))
-    assert output.view_logits.shape == (2, 3, 5)
+    assert output.view_logits.shape == (2, 3 + 4, 5)
     assert output.semantic_maps.shape == (2, 5, 2, 3)
 
 

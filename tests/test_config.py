@@ -78,6 +78,7 @@ class TestModelConfig:
             ("view_scale", 0),
             ("view_scale", -0.5),
             ("box_padding", -0.1),
+            ("tiles", -1),
             ("csra_heads", 2),  # of another head
             ("csra_weight", 0.1),
             ("label_embeddings", "random"),

@@ -28,13 +28,15 @@ def test_the_papers():
     assert (paper["top_n"], paper["box_threshold"], paper["selection"]) == (4, 0.6, "descending")
     assert (paper["normalization"], paper["reconstraint"]) == ("column", "hadamard")
     assert (paper["localization"], paper["crop_from"]) == ("largest_component", "raw")
-    assert (paper["fusion"], paper["box_padding"], paper["view_scale"]) == ("mean", 0, 1)
+    assert (paper["fusion"], paper["box_padding"]) == ("mean", 0)
+    assert (paper["view_scale"], paper["tiles"]) == (1, 0)
 
 
 def test_costs_in_looks_at_the_whole_image():
     costs = {name: ModelConfig(**preset).looks() for name, preset in PRESETS.items()}
     assert costs == {"didvit": 3, "paper": 5}
-    assert ModelConfig(top_n=0).looks() == 1
+    assert ModelConfig(top_n=0, tiles=2).looks() == 1
+    assert ModelConfig(top_n=3, tiles=2, view_scale=0.5).looks() == 1 + 7 / 4
     assert ModelConfig(**PRESETS["paper"]).looks(num_labels=2) == 3
 
 

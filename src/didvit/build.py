@@ -47,6 +47,7 @@ def build_model(
         rollout_order=config.rollout_order,
         box_padding=config.box_padding,
         view_scale=config.view_scale,
+        tiles=config.tiles,
     )
 
 

@@ -54,10 +54,10 @@ def predict(
             the best others, up to four), and heat maps.
         json: File for the JSON lines; without it they go to the standard output.
         threshold: Least score of a label, in [0, 1].
-        preset: All settings of looking again, in place of the model's own: 'didvit' takes 8
-            regions at half the input's sides, 'paper' 4 at the input's (default: the model's own;
-            those of 'default' are 'didvit').
-        top_n: Regions to look at, 0 for none (default: the preset's, or the model's own).
+        preset: All settings of looking again, in place of the model's own: 'didvit' takes 4
+            regions and 4 tiles at half the input's sides, 'paper' 4 regions at the input's
+            (default: the model's own; those of 'default' are 'didvit').
+        top_n: Regions to look at; 0 looks at the whole image alone (default: the preset's, or the model's own).
         batch_size: Images that the network takes at once.
         device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
     """

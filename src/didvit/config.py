@@ -15,6 +15,7 @@ EARLY = {
     "rollout_order": "descending",
     "box_padding": 0.0,
     "view_scale": 1.0,
+    "tiles": 0,
 }
 """Settings of a model that came later than the first files of models, and what was done before."""
 
@@ -73,9 +74,9 @@ class ModelConfig:
     label_embeddings: str | None = None
     """Of the ml_gcn, ssgrl and ms_cma heads: 'sentence' (a sentence model; needs didvit[labels]),
     'random', or a text file of word vectors in GloVe's format. Unset: 'sentence'."""
-    top_n: int = 8
-    """Categories looked at again (K), or all of them where there are fewer; the paper has 4. 0 is
-    the single-view baseline."""
+    top_n: int = 4
+    """Categories looked at again (K), or all of them where there are fewer. 0 is the single-view
+    baseline."""
     box_threshold: float = 0.6
     """Part of a map's range above which it is foreground (λ), in (0, 1)."""
     selection: Literal["descending", "ascending", "random"] = "descending"
@@ -97,6 +98,9 @@ class ModelConfig:
     view_scale: float = 0.5
     """Sides that regions are looked at with, as a part of image_size's, rounded to whole patches;
     the paper has 1. Half suits inputs of 14x14 patches or more, not 8x8."""
+    tiles: int = 2
+    """Rows and columns of overlapping tiles that are looked at beside the regions, whatever was
+    found: 2 is four. The paper has 0, none; with top_n 0 there are none either."""
     crop_from: Literal["raw", "input"] = "raw"
     """Cut views from the photograph at its own resolution, or from the network's input."""
     fusion: Literal["mean", "max", "global", "local"] = "mean"
@@ -117,6 +121,7 @@ class ModelConfig:
         _expect(0 < self.box_threshold < 1, self, "box_threshold", "a number in (0, 1)")
         _expect(self.box_padding >= 0, self, "box_padding", "0 or more")
         _expect(0 < self.view_scale < math.inf, self, "view_scale", "a number above 0")
+        _expect(self.tiles >= 0, self, "tiles", "0 (none) or more")
         _expect(len(self.image_size) == 2, self, "image_size", "a height and a width in pixels")
         _expect(min(self.image_size) > 0, self, "image_size", "a height and a width in pixels")
 
@@ -124,9 +129,10 @@ class ModelConfig:
         """What a prediction costs, in looks at the whole image: 1, and a view's area for each view.
 
         Args:
-            num_labels: There are no more views than labels; None: as many views as ``top_n``.
+            num_labels: There are no more regions than labels; None: as many regions as ``top_n``.
         """
-        views = self.top_n if num_labels is None else min(self.top_n, num_labels)
+        regions = self.top_n if num_labels is None else min(self.top_n, num_labels)
+        views = regions + self.tiles**2 if regions else 0
         return 1 + views * self.view_scale**2
 
 
@@ -192,8 +198,9 @@ class TrainConfig:
     """Batches to learn from."""
     global_steps: int | None = None
     """The first of these steps learn from whole images alone, the others from regions too, for
-    1 + top_n x view_scale² forward passes in place of 1. Unset: no step learns from regions, which
-    are looked at when the model predicts (why: docs/results.md). The paper has 0."""
+    1 + (top_n + tiles²) x view_scale² forward passes in place of 1. Unset: no step learns from
+    regions, which are looked at when the model predicts (why: docs/results.md). The paper has
+    0."""
     small_steps: int = 0
     """The first of these steps see images of small_size: quicker, and most is learned there."""
     small_size: tuple[int, int] = (112, 112)

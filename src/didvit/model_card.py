@@ -86,7 +86,9 @@ def _views(model: ModelConfig, table: Table) -> str:
     if model.top_n == 0:
         return "nothing"
     count = min(model.top_n, len(table.labels))
-    return f"{count} region{'s' * (count > 1)}, at {model.view_scale:g} of these sides"
+    regions = f"{count} region{'s' * (count > 1)}"
+    tiles = f" and {model.tiles**2} tile{'s' * (model.tiles > 1)}" if model.tiles else ""
+    return f"{regions}{tiles}, at {model.view_scale:g} of these sides"
 
 
 def _seen(config: TrainConfig) -> str:

@@ -16,7 +16,7 @@ class Label:
         label: Its name.
         score: Probability, by the model's fusion of the two below.
         global_score: Probability by the look at the whole image.
-        local_score: Highest probability by the looks at its regions.
+        local_score: Highest probability by the looks at its regions and tiles.
     """
 
     label: str

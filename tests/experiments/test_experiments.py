@@ -23,7 +23,9 @@ from didvit.experiments.running import Runner, digest
 from didvit.heads.labels import LabelEmbeddingError
 from didvit.training import TrainingObserver
 
-TINY = ModelConfig("test_vit", weights="random", image_size=(32, 48), top_n=2, view_scale=1.0)
+TINY = ModelConfig(
+    "test_vit", weights="random", image_size=(32, 48), top_n=2, view_scale=1.0, tiles=0
+)
 ROWS = (
     Row("Baseline", {"top_n": 0}, {"mAP": 85.1}),
     Row("Baseline", {"top_n": 0}, {"mAP": 85.1}, budget="passes"),

@@ -14,7 +14,7 @@ from didvit.method.reconstraint import RECONSTRAINTS
 from didvit.method.rollout import NORMALIZATIONS
 from didvit.method.selection import SELECTORS
 from didvit.method.semantic import SemanticHead
-from didvit.method.views import crop_and_resize, pad_boxes, scale_boxes
+from didvit.method.views import crop_and_resize, pad_boxes, scale_boxes, tile_boxes
 
 CATEGORIES = 5
 
@@ -675,6 +675,31 @@ def test_small_views_are_looked_at_together(make_model, monkeypatch, scale, at_o
                 torch.testing.assert_close(output.view_logits[i, k], alone[0])
 
 
+@pytest.mark.parametrize("crop_from", ["raw", "input"])
+def test_tiles_are_looked_at_after_the_regions(make_model, crop_from):
+    images, sources = torch.rand(2, 3, 16, 24), [torch.rand(3, 50, 60), torch.rand(3, 70, 40)]
+    settings = {"top_n": 3, "crop_from": crop_from}
+    plain, tiled = make_model(**settings), make_model(**settings, tiles=2)
+    with torch.no_grad():
+        expected, output = plain(images, sources), tiled(images, sources)
+        assert torch.equal(output.boxes, expected.boxes)
+        torch.testing.assert_close(output.view_logits[:, :3], expected.view_logits)
+        from_input = crop_from == "input"
+        for i, canvas in enumerate(images if from_input else sources):
+            boxes = scale_boxes(tile_boxes(2, (16, 24)), (16, 24), tuple(canvas.shape[-2:]))
+            views = crop_and_resize([canvas] * 4, boxes, (16, 24), from_input)
+            torch.testing.assert_close(output.view_logits[i, 3:], tiled.look_again(views))
+    assert output.view_logits.shape == (2, 7, CATEGORIES)
+    torch.testing.assert_close(output.local_logits, output.view_logits.amax(1))
+    torch.testing.assert_close(output.logits, (output.global_logits + output.local_logits) / 2)
+
+
+def test_the_baseline_has_no_tiles(make_model):
+    output = make_model(top_n=0, tiles=2)(torch.rand(2, 3, 16, 24))
+    assert output.view_logits.shape == (2, 0, CATEGORIES)
+    assert torch.equal(output.logits, output.global_logits)
+
+
 def test_padded_boxes_are_what_views_are_cut_at(make_model):
     images = torch.rand(2, 3, 16, 24)
     plain, padded = make_model(top_n=2), make_model(top_n=2, box_padding=0.25)
@@ -687,7 +712,11 @@ def test_padded_boxes_are_what_views_are_cut_at(make_model):
 
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [({"box_padding": -0.1}, "box_padding is -0.1"), ({"view_scale": 0.0}, "view_scale is 0")],
+    [
+        ({"box_padding": -0.1}, "box_padding is -0.1"),
+        ({"view_scale": 0.0}, "view_scale is 0"),
+        ({"tiles": -1}, "tiles is -1"),
+    ],
 )
 def test_impossible_views_are_refused(make_model, settings, named):
     with pytest.raises(ValueError, match=named):

@@ -5,7 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oracles
-from didvit.method.views import crop_and_resize, pad_boxes, resize_whole, scale_boxes
+from didvit.method.views import (
+    TILE_SIZE,
+    crop_and_resize,
+    pad_boxes,
+    resize_whole,
+    scale_boxes,
+    tile_boxes,
+)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
@@ -222,3 +229,36 @@ def test_padded_boxes(box, padding, expected):
 
 def test_no_boxes_are_padded_to_none():
     assert pad_boxes(torch.empty(2, 0, 4, dtype=torch.int64), 0.5, (10, 20)).shape == (2, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("tiles", "size", "expected"),
+    [
+        (0, (224, 224), []),
+        (1, (100, 80), [[0, 0, 80, 100]]),
+        (
+            2,
+            (224, 112),
+            [[0, 0, 64, 128], [48, 0, 112, 128], [0, 96, 64, 224], [48, 96, 112, 224]],
+        ),
+        (2, (1, 3), [[0, 0, 2, 1], [1, 0, 3, 1], [0, 0, 2, 1], [1, 0, 3, 1]]),
+    ],
+)
+def test_tiles(tiles, size, expected):
+    assert tile_boxes(tiles, size).tolist() == expected
+
+
+@given(st.integers(1, 6), st.integers(1, 300), st.integers(1, 300))
+def test_tiles_cover_the_image_and_overlap(tiles, height, width):
+    boxes = tile_boxes(tiles, (height, width)).tolist()
+    assert len(boxes) == tiles**2
+    covered = np.zeros((height, width), int)
+    for x0, y0, x1, y1 in boxes:
+        assert 0 <= x0 < x1 <= width
+        assert 0 <= y0 < y1 <= height
+        assert (x1 - x0, y1 - y0) == (boxes[0][2] - boxes[0][0], boxes[0][3] - boxes[0][1])
+        covered[y0:y1, x0:x1] += 1
+    if min(height, width) >= 8 * tiles:  # as far as whole pixels allow
+        assert covered.min() == 1
+        assert (boxes[0][2]) == pytest.approx(min(TILE_SIZE * width / tiles, width), abs=0.5)
+        assert (covered.max() > 1) == (tiles > 1)

@@ -15,7 +15,7 @@ from didvit.method.localization import LOCALIZERS, Localizer
 from didvit.method.reconstraint import RECONSTRAINTS, Reconstraint
 from didvit.method.rollout import NORMALIZATIONS, ORDERS, Step, attention_rollout
 from didvit.method.selection import SELECTORS, Selector
-from didvit.method.views import Images, Size, crop_and_resize, pad_boxes, scale_boxes
+from didvit.method.views import Images, Size, crop_and_resize, pad_boxes, scale_boxes, tile_boxes
 
 FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mean": lambda global_logits, local_logits: (global_logits + local_logits) / 2,
@@ -46,8 +46,8 @@ class DiDOutput(NamedTuple):
         logits: The prediction, fused from the two below.
         global_logits: Of the whole image.
         local_logits: The maximum over the image's views.
-        view_logits: Of every view.
-        categories: The category whose box each view was cut at.
+        view_logits: Of every view: of the K boxes', then of the tiles' (V = K + ``tiles²``).
+        categories: The category that each box was found for.
         boxes: ``[x0, y0, x1, y1)`` in pixels of the network's input.
         semantic_maps: One per category (A). Carries gradient.
         spatial_map: Attention rollout of the class token (V'). No gradient.
@@ -57,7 +57,7 @@ class DiDOutput(NamedTuple):
     logits: Float[Tensor, "B C"]
     global_logits: Float[Tensor, "B C"]
     local_logits: Float[Tensor, "B C"]
-    view_logits: Float[Tensor, "B K C"]
+    view_logits: Float[Tensor, "B V C"]
     categories: Int[Tensor, "B K"]
     boxes: Int[Tensor, "B K 4"]
     semantic_maps: Float[Tensor, "B C h w"]
@@ -84,6 +84,8 @@ class DiD(nn.Module):
         box_padding: Part of its sides that a box grows outward (0, as in the paper, leaves it).
         view_scale: Sides of views, as a part of the input's, rounded to whole patches; the paper
             has 1.
+        tiles: Rows, and columns, of overlapping tiles of the image that are looked at beside the
+            boxes (`tile_boxes`); the paper has 0, none.
 
     Raises:
         ValueError: A setting is out of its range or unknown.
@@ -104,6 +106,7 @@ class DiD(nn.Module):
         rollout_order: str = "descending",
         box_padding: float = 0.0,
         view_scale: float = 1.0,
+        tiles: int = 0,
     ):
         super().__init__()
         if top_n < 0:
@@ -118,6 +121,8 @@ class DiD(nn.Module):
             raise ValueError(f"box_padding is {box_padding}; expected 0 or more")
         if view_scale <= 0:
             raise ValueError(f"view_scale is {view_scale}; expected a number above 0")
+        if tiles < 0:
+            raise ValueError(f"tiles is {tiles}; expected 0 (none) or more")
         self.backbone = backbone
         self.head = head
         self.top_n = top_n
@@ -131,6 +136,7 @@ class DiD(nn.Module):
         self.rollout_order = rollout_order
         self.box_padding = box_padding
         self.view_scale = view_scale
+        self.tiles = tiles
 
     def forward(
         self,
@@ -167,9 +173,10 @@ class DiD(nn.Module):
         boxes = self.find_boxes(selected_maps, input_size, generator)
 
         canvas = images if self.crop_from == "input" or sources is None else sources
-        canvas_boxes = boxes.clone()  # the same boxes, in pixels of each canvas
-        for i, image in enumerate(canvas):
-            canvas_boxes[i] = scale_boxes(boxes[i], input_size, size_of(image))
+        tiles = tile_boxes(self.tiles, input_size).to(boxes.device)
+        canvas_boxes = torch.cat([boxes, tiles.expand(len(boxes), -1, -1)], dim=1)
+        for i, image in enumerate(canvas):  # the same boxes, in pixels of each canvas
+            canvas_boxes[i] = scale_boxes(canvas_boxes[i], input_size, size_of(image))
         view_logits = self._look_at_views(canvas, canvas_boxes, input_size, images.dtype)
         local_logits = view_logits.amax(1)
         return DiDOutput(
@@ -218,8 +225,8 @@ class DiD(nn.Module):
         return pad_boxes(boxes, self.box_padding, input_size)
 
     def _look_at_views(
-        self, canvas: Images, boxes: Int[Tensor, "B K 4"], input_size: Size, dtype: torch.dtype
-    ) -> Float[Tensor, "B K C"]:
+        self, canvas: Images, boxes: Int[Tensor, "B V 4"], input_size: Size, dtype: torch.dtype
+    ) -> Float[Tensor, "B V C"]:
         """Logits of the parts of the images within boxes, in pixels of each image.
 
         As many views of every image make one batch as have the pixels of its whole look: it takes

@@ -11,6 +11,9 @@ Size = tuple[int, int]
 Images = Shaped[Tensor, "_ 3 _ _"] | Sequence[Shaped[Tensor, "3 _ _"]]
 """A batch, or a sequence of images of any sizes."""
 
+TILE_SIZE = 8 / 7
+"""Sides of a tile, as a multiple of those it would have without an overlap."""
+
 
 def crop_and_resize(
     images: Images,
@@ -63,6 +66,31 @@ def _resize(crop: Tensor, size: Size, align_corners: bool) -> Float[Tensor, "3 H
         align_corners=align_corners,
         antialias=not align_corners,
     )[0]
+
+
+def tile_boxes(tiles: int, size: Size) -> Int[Tensor, "T 4"]:
+    """Boxes of ``tiles`` rows of as many equal tiles, row by row; the paper has none of it.
+
+    Neighbors overlap, and together they cover the image: each has `TILE_SIZE` times the sides that
+    it would have side by side.
+
+    Args:
+        tiles: Along each side; 0 for no boxes. 1 is the whole image.
+        size: Height and width of the image.
+
+    Returns:
+        ``[x0, y0, x1, y1)`` in pixels, ``tiles²`` of them.
+    """
+    spans = [_tile_spans(tiles, side) for side in size]
+    boxes = [(x0, y0, x1, y1) for y0, y1 in spans[0] for x0, x1 in spans[1]]
+    return torch.tensor(boxes, dtype=torch.int64).view(-1, 4)
+
+
+def _tile_spans(tiles: int, side: int) -> list[tuple[int, int]]:
+    """Starts and ends of tiles along a side; the first starts at 0, the last ends at its end."""
+    length = min(max(round(TILE_SIZE * side / max(tiles, 1)), 1), side)
+    starts = [round(i * (side - length) / max(tiles - 1, 1)) for i in range(tiles)]
+    return [(start, start + length) for start in starts]
 
 
 def pad_boxes(boxes: Int[Tensor, "*K 4"], padding: float, size: Size) -> Int[Tensor, "*K 4"]:
