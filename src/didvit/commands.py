@@ -57,7 +57,8 @@ def predict(
         preset: All settings of looking again, in place of the model's own: 'didvit' takes 4
             regions and 4 tiles at half the input's sides, 'paper' 4 regions at the input's
             (default: the model's own; those of 'default' are 'didvit').
-        top_n: Regions to look at; 0 looks at the whole image alone (default: the preset's, or the model's own).
+        top_n: Regions to look at; 0 looks at the whole image alone (default: the preset's, or the
+            model's own).
         batch_size: Images that the network takes at once.
         device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
     """
