@@ -12,6 +12,7 @@ from didvit.config import ConfigError
 from didvit.data.images import ImageError
 from didvit.inference import load
 from didvit.method import resize_whole, scale_boxes
+from didvit.method.views import tile_boxes
 from didvit.prediction import Failure, Prediction
 
 SIZE = (32, 48)
@@ -209,9 +210,10 @@ def test_local_score_is_that_of_the_pixels_in_the_boxes(predictor, size):
     array = smooth(*size)
     result = predictor.predict(array, threshold=0)
     model, views = predictor.model, []
-    for region in result.regions:
-        x0, y0, x1, y1 = region.box
-        assert all(type(side) is int for side in region.box)
+    tiles = scale_boxes(tile_boxes(model.tiles, SIZE), SIZE, size).tolist()
+    for box in [*(region.box for region in result.regions), *tiles]:
+        x0, y0, x1, y1 = box
+        assert all(type(side) is int for side in box)
         assert 0 <= x0 < x1 <= result.width
         assert 0 <= y0 < y1 <= result.height
         crop = as_tensor(array[y0:y1, x0:x1])[None] / 255
