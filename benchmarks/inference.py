@@ -1,17 +1,18 @@
 """Time and memory of DiD inference, under each preset, over its looks as plain timm forwards.
 
 DiD looks once at an image and once at each of its views: K boxes, and tiles. Beyond those looks it
-needs the attention of the first, a rollout, boxes and crops: the ratio of its time to a plain
-forward at the input's size and one for each view at the views', at the same batch, is what that
-costs. All are timed in turn in one process, and the medians of the ratios within a turn are
-reported. Memory is the peak above the loaded model, each measured in a process of its own. Weights
-are random: speed does not depend on them.
+needs the attention of the first, a rollout, boxes and crops: the ratio of its time to plain
+forwards of the same inputs, in the same batches, is what that costs. All are timed in turn in one
+process, and the medians of the ratios within a turn are reported. Memory is the peak above the
+loaded model, each measured in a process of its own. Weights are random: speed does not depend on
+them.
 
     python benchmarks/inference.py --output benchmarks/results/inference.json
 """
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -59,12 +60,14 @@ def build(name: str, size: int, batch: int, preset: str) -> Runs:
     sources = [torch.randint(0, 256, (3, *SOURCE_SIZE), dtype=torch.uint8) for _ in range(batch)]
     images = torch.rand(batch, 3, size, size)
     view_size = model.backbone.scaled_size((size, size), config.view_scale)
-    views = torch.rand(batch, 3, *view_size)
+    num_views = config.top_n + config.tiles**2
+    at_once = max(1, size * size // math.prod(view_size))  # as DiD takes them
+    views = torch.rand(batch * at_once, 3, *view_size)
 
     def looks() -> None:
         vit.forward_features(images)
-        for _ in range(config.top_n + config.tiles**2):
-            vit.forward_features(views)
+        for start in range(0, num_views, at_once):
+            vit.forward_features(views[: batch * min(at_once, num_views - start)])
 
     return Runs(
         lambda: model(images, sources),
@@ -101,6 +104,7 @@ def time_presets(name: str, size: int, batch: int, repeats: int) -> list[dict]:
                 "batch": batch,
                 "preset": preset,
                 "top_n": PRESETS[preset]["top_n"],
+                "tiles": PRESETS[preset]["tiles"],
                 "view_size": run.view_size,
                 "did_seconds": statistics.median(turn[preset][0] for turn in turns),
                 "plain_seconds": statistics.median(turn[preset][1] for turn in turns),

@@ -67,6 +67,7 @@ def card() -> str:
     return _text("card").format(
         **model,
         num_labels=len(run["labels"]),
+        num_tiles=model["tiles"] ** 2,
         num_images=scored["num_images"],
         height=height,
         width=width,
@@ -200,7 +201,8 @@ def _preset(data: str, name: str) -> dict:
 
 def _presets() -> str:
     """Both presets side by side."""
-    rows = [["preset", "K", "sides of views", "looks", "validation", "test", "95 %", "local, test"]]
+    header = "preset, K, tiles, sides of views, looks, validation, test, 95 %, local on test"
+    rows = [header.split(", ")]
     for row in _read("results/presets-test.json")["rows"]:
         settings = row["settings"]
         own, validation = (
@@ -211,6 +213,7 @@ def _presets() -> str:
             [
                 row["preset"],
                 str(settings["top_n"]),
+                str(settings["tiles"] ** 2),
                 f"{settings['view_scale']:g} of the input's",
                 f"{row['looks']:g}",
                 f"{validation['mAP']:.1f}",
@@ -279,39 +282,49 @@ def _experiments() -> Iterator[str]:
             yield f"![{EXPERIMENTS[name].title}](experiments/{name}-cpu.png)"
             command = f"didvit experiment {name} --root data --output results/experiments"
             yield f"{_filled(_text(name)).strip()} From `{path}`, by `{command}{_seeds(path)}`."
-            if name == "figure2":
-                yield _filled(_text("figure3")).strip()
+        if name == "figure2" and (ROOT / "results/experiments/figure3-cpu.jpg").exists():
+            yield _filled(_text("figure3")).strip()
 
 
 def _seeds(path: str) -> str:
     """The options that repeated rows of an experiment, as they are in its JSON."""
-    runs = [row["runs"] for row in _read(path)["rows"]]
-    seeds = max(([run["seed"] for run in row] for row in runs), key=len)
-    options = f" --seeds {' '.join(map(str, seeds))}" if len(seeds) > 1 else ""
-    if any(len(row) < len(seeds) for row in runs):
-        options += " --repeat-limit 8"
-    return options
+    results = _read(path)
+    seeds, limit = results.get("seeds", [0]), results.get("repeat_limit")
+    options = "" if seeds == [0] else f" --seeds {' '.join(map(str, seeds))}"
+    return options if limit is None else f"{options} --repeat-limit {limit:g}"
 
 
 def _filled(text: str) -> str:
     """A text with our mAP in place of ``{experiment/row/steps}``.
 
-    ``{difference/one experiment/row/steps/other experiment/row/steps}`` is one less the other.
+    ``{difference/one experiment/row/steps/other experiment/row/steps}`` is one less the other,
+    over the seeds that both have.
     """
 
     def figure(place: re.Match) -> str:
         parts = place[1].split("/")
         if parts[0] == "difference":
-            return f"{_score(*parts[1:4]) - _score(*parts[4:]):.1f}"
-        return f"{_score(*parts):.1f}"
+            return f"{_difference(_row(*parts[1:4]), _row(*parts[4:])):.1f}"
+        return f"{score(_row(*parts)):.1f}"
 
     return re.sub(r"\{([^{}]+)\}", figure, text)
 
 
-def _score(name: str, row_name: str, steps: str) -> float:
+def _row(name: str, row_name: str, steps: str) -> dict:
     rows = _read(f"results/experiments/{name}-cpu.json")["rows"]
     (row,) = (row for row in rows if (row["name"], row["steps"]) == (row_name, int(steps)))
-    return score(row)
+    return row
+
+
+def _difference(row: dict, other: dict) -> float:
+    """Of the mean mAP over the seeds that both have."""
+    seeds = {run["seed"] for run in row["runs"]} & {run["seed"] for run in other["runs"]}
+    of_both = (
+        {**row, "runs": [run for run in row["runs"] if run["seed"] in seeds]}
+        for row in (row, other)
+    )
+    first, second = map(score, of_both)
+    return first - second
 
 
 def _spatial_map(analysis: dict) -> str:

@@ -24,6 +24,9 @@ from didvit.run_folder import versions
 TOP = 3
 """Patches that count as the map's peaks: about 1 % of 256."""
 
+MOST_LIKELY = 8
+"""Labels whose maps are looked at."""
+
 ROLLOUTS = {
     "column": ("column", 0),
     "row": ("row", 0),
@@ -99,7 +102,7 @@ def look_at(image: AnnotatedImage, checkpoint) -> dict:
     semantic_maps, logits = model.head(tokens)
     grid = tuple(tokens.shape[-2:])
     inside = object_patches(image, grid).flatten()
-    chosen = logits[0].argsort(descending=True)[: model.top_n]
+    chosen = logits[0].argsort(descending=True)[:MOST_LIKELY]
     received = torch.cat([attention[:, :, first_patch:].mean(1) for attention in attentions])
     results = {
         "objects": inside.double().mean().item(),

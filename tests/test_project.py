@@ -49,12 +49,43 @@ def test_ci_runs_the_second_command_of_the_readme():
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith(blocks[1].rstrip())
 
 
-def test_results_page_is_current():
+def results_generator():
     spec = importlib.util.spec_from_file_location("generate", ROOT / "results" / "generate.py")
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
+    return generate
+
+
+def test_results_page_is_current():
+    generate = results_generator()
     assert generate.PAGE.read_text() == generate.page(), "run: python results/generate.py"
     assert generate.CARD.read_text() == generate.card(), "run: python results/generate.py"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "options"),
+    [
+        ({}, ""),
+        ({"seeds": [0], "repeat_limit": None}, ""),
+        ({"seeds": [2], "repeat_limit": None}, " --seeds 2"),
+        ({"seeds": [0, 1], "repeat_limit": 50.0}, " --seeds 0 1 --repeat-limit 50"),
+    ],
+)
+def test_the_page_names_the_seeds_of_an_experiment(monkeypatch, recorded, options):
+    generate = results_generator()
+    monkeypatch.setattr(generate, "_read", lambda name: recorded)
+    assert generate._seeds("some.json") == options
+
+
+def test_a_difference_is_over_the_seeds_that_both_rows_have():
+    def row(maps):
+        runs = [{"seed": seed, "fusions": {"mean": {"mAP": v}}} for seed, v in maps.items()]
+        return {"fusion": "mean", "runs": runs}
+
+    difference = results_generator()._difference
+    assert difference(row({0: 60.0, 1: 64.0, 2: 99.0}), row({1: 61.0, 0: 58.0})) == pytest.approx(
+        2.5
+    )
 
 
 @pytest.mark.parametrize("name", [path.stem for path in EXPERIMENT_TABLES])

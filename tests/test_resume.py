@@ -377,7 +377,7 @@ def test_settings_of_another_version_are_refused(tmp_path, config):
 def test_settings_that_came_later_are_what_was_done_before(tmp_path, config):
     """A run of the time when views had a size in pixels, or none, goes on."""
     before = to_json(config)
-    for name in ("view_scale", "rollout_order", "box_padding"):
+    for name in ("view_scale", "rollout_order", "box_padding", "tiles"):
         del before["model"][name]
     (tmp_path / "train.json").write_text(json.dumps({"settings": before, "data": {}}))
     check_same_run(tmp_path / "train.json", to_json(config), {})

@@ -2,8 +2,8 @@
 
 The box of a label that an image has is localized in the label's instance map, whether or not the
 model selects the label; its point is where that map is largest. Views are the boxes of the selected
-labels: what the model looks at again. All are measured in pixels of the original image, with boxes
-rounded outward to whole pixels, as predictions have them.
+labels, which the model looks at again (its tiles are not measured). All are measured in pixels of
+the original image, with boxes rounded outward to whole pixels, as predictions have them.
 
 Two trivial methods are measured alike: a box that is the whole image, and one of half its area in
 its center. The point of both is the center of the image.

@@ -96,8 +96,8 @@ class ModelConfig:
     box_padding: float = 0.0
     """Part of its sides that a box grows outward; the paper has 0."""
     view_scale: float = 0.5
-    """Sides that regions are looked at with, as a part of image_size's, rounded to whole patches;
-    the paper has 1. Half suits inputs of 14x14 patches or more, not 8x8."""
+    """Sides that regions and tiles are looked at with, as a part of image_size's, rounded to whole
+    patches; the paper has 1. Half suits inputs of 14x14 patches or more, not 8x8."""
     tiles: int = 2
     """Rows and columns of overlapping tiles that are looked at beside the regions, whatever was
     found: 2 is four. The paper has 0, none; with top_n 0 there are none either."""

@@ -39,7 +39,7 @@ class Scores:
     Attributes:
         indices: Of the images in the table.
         global_logits: Of the look at the whole image.
-        local_logits: Of the looks at its regions.
+        local_logits: Of the looks at its regions and tiles.
         targets: 1, 0, or -1 (unknown).
         failures: Why images could not be read.
     """

@@ -6,7 +6,9 @@ prediction (here: ``fusion = local``).
 
 Differs: proposals come from the instance maps, at several thresholds, so that no other detector is
 needed; a cluster is what overlaps its first proposal, where HCP cuts a graph of overlaps; and every
-map gives one hypothesis, so that a view is still of a category.
+map gives one hypothesis, so that a view is still of a category, and there are as many as
+``top_n``, where HCP looks at hundreds; a look at the whole image learns beside them, and all learn
+by the loss of all compared systems, where HCP has one of its own.
 """
 
 import torch

@@ -54,7 +54,8 @@ class Predictor:
             images: One image or several: a path, a PIL image, a uint8 array ``(H, W, 3)``, or a
                 uint8 tensor ``(3, H, W)``; RGB. The path of a folder stands for its images.
             threshold: Least score of a label, in [0, 1].
-            top_n: Regions to look at; None is the model's own number, 0 looks at none.
+            top_n: Regions to look at; None is the model's own number, 0 looks at
+                the whole image alone.
             batch_size: Images that the network takes at once.
 
         Returns:

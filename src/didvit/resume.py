@@ -24,8 +24,8 @@ DAMAGE = (
 )
 """What reading a damaged state raises."""
 
-_FREE = ("output", "resume", "save_every", "data.workers", "data.root")
-"""Settings that may differ in a resumed run, as they do not change its result."""
+_FREE = ("output", "resume", "save_every", "device", "data.workers", "data.root")
+"""Settings that may differ in a resumed run, as they change its result by rounding at most."""
 
 
 def save_state(folder: Path, step: int, state: dict[str, Any]) -> None:

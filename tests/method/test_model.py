@@ -694,6 +694,14 @@ def test_tiles_are_looked_at_after_the_regions(make_model, crop_from):
     torch.testing.assert_close(output.logits, (output.global_logits + output.local_logits) / 2)
 
 
+def test_tiles_are_learned_from(make_model):
+    model = make_model(top_n=1, tiles=2)
+    output = model(torch.rand(2, 3, 16, 24))
+    through_tiles = gradients(output.view_logits[:, 1:].square().sum(), model.parameters())
+    assert all(gradient.isfinite().all() for gradient in through_tiles)
+    assert any(gradient.abs().sum() > 0 for gradient in through_tiles)
+
+
 def test_the_baseline_has_no_tiles(make_model):
     output = make_model(top_n=0, tiles=2)(torch.rand(2, 3, 16, 24))
     assert output.view_logits.shape == (2, 0, CATEGORIES)

@@ -258,7 +258,6 @@ def test_tiles_cover_the_image_and_overlap(tiles, height, width):
         assert 0 <= y0 < y1 <= height
         assert (x1 - x0, y1 - y0) == (boxes[0][2] - boxes[0][0], boxes[0][3] - boxes[0][1])
         covered[y0:y1, x0:x1] += 1
-    if min(height, width) >= 8 * tiles:  # as far as whole pixels allow
-        assert covered.min() == 1
-        assert (boxes[0][2]) == pytest.approx(min(TILE_SIZE * width / tiles, width), abs=0.5)
-        assert (covered.max() > 1) == (tiles > 1)
+    assert covered.min() >= 1
+    assert 0 <= boxes[0][2] - min(TILE_SIZE * width / tiles, width) < 1
+    assert tiles == 1 or covered.max() > 1

@@ -69,8 +69,11 @@ CPU_VOC_ROW = replace(
     CPU_ROW, data=replace(CPU_ROW.data, train=("VOCdevkit/VOC2007:trainval",)), steps=10
 )
 
-PAPER_HEADS = {"csra": {"csra_heads": 4, "csra_weight": 0.5}}
-"""CSRA's authors' setting on COCO with a ResNet."""
+PAPER_HEADS = {
+    "csra": {"csra_heads": 1, "csra_weight": 0.3},
+    "ms_cma": {"head_rate": 10.0},
+}
+"""What is usual for CSRA on ViT-B/16, and what MS-CMA's attention needed at the CPU's scale."""
 
 CPU_HEADS = {
     "csra": {"csra_heads": 1, "csra_weight": 0.5},

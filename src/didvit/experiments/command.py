@@ -58,10 +58,10 @@ def experiment(
             paper's scale; coco18, and VOCdevkit for table2, at the CPU's; for boxes coco80 too.
         scale: 'paper' is the full recipe, for a GPU; 'cpu' is what two cores can do.
         output: Folder for the results.
-        cache: Folder for trained models and their scores; for one command at a time.
+        cache: Folder for trained models and their scores; several commands may share it.
         seeds: Of the training of every row.
-        repeat_limit: In minutes: a row that took longer to train with the first seed is not trained
-            again with the others.
+        repeat_limit: Rows that learn with more looks (steps times looks at an image) than this are
+            trained with the first seed alone.
         images: Of figure3: image files, folders or globs (default: the first test images).
         model: Of boxes: 'default', or a folder that 'didvit train' wrote.
         resamples: Of the bootstrap over images, for the intervals.
@@ -75,11 +75,8 @@ def experiment(
 
     if not seeds or len(set(seeds)) != len(seeds):
         raise ConfigError(f"--seeds is {seeds}; expected one or more different numbers")
-    if repeat_limit is not None and (len(seeds) < 2 or not repeat_limit > 0):
-        raise ConfigError(
-            f"--repeat-limit is {repeat_limit} with --seeds {seeds}; expected minutes above 0, and "
-            "two or more seeds"
-        )
+    if repeat_limit is not None and len(seeds) < 2:
+        raise ConfigError(f"--repeat-limit is {repeat_limit}; expected two or more --seeds with it")
     if resamples < 1:
         raise ConfigError(f"--resamples is {resamples}; expected 1 or more")
     if name == "boxes" and (list(seeds) != [0] or cache != CACHE):
@@ -114,10 +111,11 @@ def experiment(
     rows = rows_at(plan, benchmarks)
     runner.check(rows)
     for row in rows:
-        outcomes.append(runner.run(row, seed))
-        if repeat_limit is None or outcomes[-1].seconds <= 60 * repeat_limit:
-            outcomes += [runner.run(row, other) for other in others]
-        write_results(output, results_json(name, scale, plan, outcomes, benchmarks))
+        config = runner.config_of(row, seed)
+        once = repeat_limit is not None and config.steps * config.model.looks() > repeat_limit
+        outcomes += [runner.run(row, number) for number in (seeds[:1] if once else seeds)]
+        results = results_json(name, scale, plan, outcomes, benchmarks)
+        write_results(output, {**results, "seeds": seeds, "repeat_limit": repeat_limit})
     print((output / f"{name}-{scale}.md").read_text(encoding="utf-8"))
     return 0
 
@@ -146,11 +144,11 @@ def _draw_figure_3(runner: "Runner", images: tuple[str, ...], seed: int, path: P
     from didvit.data.datasets import read_dataset
     from didvit.data.images import read_image
     from didvit.experiments.pictures import draw_figure_3
-    from didvit.experiments.plans import Row
+    from didvit.experiments.plans import DID
     from didvit.inference import load
     from didvit.paths import find_images
 
-    folder = runner.trained(Row("DiD"), seed)
+    folder = runner.trained(DID, seed)
     predictor = load(folder, None if runner.device == "auto" else runner.device)
     if images:
         shown = find_images(list(images))

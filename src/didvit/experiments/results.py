@@ -206,7 +206,13 @@ def _draw_bars(figure: Any, results: dict[str, Any]) -> None:
     if known:
         _bars(axes[0], known, [paper[i] for i in known], None, "paper, mAP")
     ours, ends = [score(row) for row in rows], [interval(row) for row in rows]
-    _bars(axes[-1], list(range(len(rows))), ours, _errors(ours, ends), "ours, mAP")
+    _bars(
+        axes[-1],
+        list(range(len(rows))),
+        ours,
+        _errors(ours, ends),
+        "ours, mAP (bars: over seeds, or images)",
+    )
     axes[0].set_yticks(range(len(rows)), names)
 
 

@@ -4,14 +4,15 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.torch
+from filelock import FileLock, Timeout
 
 from didvit.checkpoint import Checkpoint, load_checkpoint
 from didvit.config import EARLY, DataConfig, TrainConfig, to_json
@@ -32,6 +33,9 @@ _HERE = ("output", "resume", "save_every", "device")
 
 ARRAYS = ("indices", "global_logits", "local_logits", "targets")
 """Of `Scores`."""
+
+REVISION: int | None = None
+"""Part of the name of what is trained: raised by hand when a change of code changes results."""
 
 DONE = "done.json"
 """In a run folder: that it is trained to its end, and what there is to say of it."""
@@ -129,15 +133,16 @@ class Runner:
         """Of a trained row, on a table; from the cache where they are there."""
         scored = {"test": data_digests(table, table)["val"], "with": dict(row.scored_with)}
         path = folder / f"scores-{digest(scored)}.npz"
-        if not path.exists():
-            self.tell(f"scoring {row.name}: {len(table)} images")
-            device, size = choose_device(self.device), checkpoint.config.image_size
-            model = checkpoint.model.to(device)
-            scores = score_table(model, table, size, device, workers=workers)
-            if scores.failures:
-                raise DataError(f"an experiment needs all images, but {scores.failures[0]}")
-            with whole_file(path) as temporary:
-                np.savez(temporary, **{name: getattr(scores, name) for name in ARRAYS})
+        with self._alone(folder):
+            if not path.exists():
+                self.tell(f"scoring {row.name}: {len(table)} images")
+                device, size = choose_device(self.device), checkpoint.config.image_size
+                model = checkpoint.model.to(device)
+                scores = score_table(model, table, size, device, workers=workers)
+                if scores.failures:
+                    raise DataError(f"an experiment needs all images, but {scores.failures[0]}")
+                with whole_file(path) as temporary:
+                    np.savez(temporary, **{name: getattr(scores, name) for name in ARRAYS})
         with np.load(path) as arrays:
             return Scores(**{name: arrays[name] for name in ARRAYS}, failures=())
 
@@ -178,23 +183,40 @@ class Runner:
             backbone = self._start(benchmark.start)
             weights, start = str(backbone), backbone.parent.name
         folder = self.cache / self._key(config, start)
-        if not (folder / DONE).exists():
-            self.tell(f"training {row.name} (seed {seed}): {config.steps} steps")
-            self._train(config, folder, weights)
+        with self._alone(folder):
+            if not (folder / DONE).exists():
+                self.tell(f"training {row.name} (seed {seed}): {config.steps} steps")
+                self._train(config, folder, weights)
         return folder
 
     def _start(self, config: TrainConfig) -> Path:
         """The backbone that rows begin with, as a file of weights; its head is left behind."""
         folder = self.cache / f"start-{self._key(config)}"
         path = folder / "backbone.safetensors"
-        if not (folder / DONE).exists():
-            self.tell(f"training the start of all rows: {config.steps} steps")
-            self._train(config, folder, config.model.weights)
-        if not path.exists():
-            vit = load_checkpoint(folder).model.backbone.vit
-            with whole_file(path) as temporary:
-                safetensors.torch.save_file(vit.state_dict(), temporary)
+        with self._alone(folder):
+            if not (folder / DONE).exists():
+                self.tell(f"training the start of all rows: {config.steps} steps")
+                self._train(config, folder, config.model.weights)
+            if not path.exists():
+                vit = load_checkpoint(folder).model.backbone.vit
+                with whole_file(path) as temporary:
+                    safetensors.torch.save_file(vit.state_dict(), temporary)
         return path
+
+    @contextmanager
+    def _alone(self, folder: Path) -> Iterator[None]:
+        """While another command makes what is in a folder of the cache, wait; then be the one."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_suffix(".lock"))
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            self.tell(f"waiting for another command that is at {folder.name}")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _key(self, config: TrainConfig, start: str = "") -> str:
         """A name for what is trained: by settings and data, not by where they lie."""
@@ -207,7 +229,7 @@ class Runner:
         }
         if start:
             settings["model"]["weights"] = start
-        return digest(settings)
+        return digest({**settings, "revision": REVISION})
 
     def _tables(self, data: DataConfig) -> tuple[Table, Table]:
         """Of training and validation; read once."""

@@ -5,10 +5,10 @@ Multi-Label Classification", AAAI 2020.
 
 Differs: a transformer has one resolution, so that the scales are the patch tokens of several
 blocks, and a category's vectors of all scales are concatenated before its classifier; the label
-embeddings are fitted when the head is built, from word vectors, by Adam; the maps into the label
-space have layer in place of batch normalization, so that an image's logits do not depend on its
-batch, and end in a linear layer, so that cosines can be negative; backbone and head share the
-recipe, the loss and the resolution of all compared heads.
+embeddings are fitted when the head is built, from word vectors of unit length, by Adam; the maps
+into the label space have layer in place of batch normalization, so that an image's logits do not
+depend on its batch, and end in a linear layer, so that cosines can be negative; backbone and head
+share the recipe, the loss and the resolution of all compared heads.
 """
 
 from typing import NamedTuple

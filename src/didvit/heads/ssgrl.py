@@ -6,7 +6,8 @@ Image Recognition", ICCV 2019.
 Differs: features are the patch tokens of a transformer, D wide, where the paper's are a
 ResNet-101's, 2048 wide, and its widths of 1024 are D / 2 here; the fully connected network of the
 attention is one layer, whose constant part (the b of eq. 3) the softmax cancels, so that there is
-none; the embeddings may be others than GloVe's; backbone and head share the recipe, the loss and
+none; the embeddings may be others than GloVe's and have
+unit length; backbone and head share the recipe, the loss and
 the resolution of all compared heads.
 """
 

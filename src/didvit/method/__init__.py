@@ -3,6 +3,7 @@
 Legend of dimensions, used in every shape of this folder:
 
     B images     C categories     K = top_n, the categories looked at again
+    V            views of an image: K, and the tiles (of ours, none by default)
     H W          height and width of the network's input, in pixels
     h w          height and width of the patch grid; N = h * w
     D            embedding width
@@ -14,8 +15,9 @@ T x T matrix per block. The *head*, a 1x1 convolution, turns the tokens into one
 category, whose means are the global logits. The *rollout* of the class token through the
 attention matrices gives one spatial map per image. *Re-constraint* combines the two into instance
 maps. The K categories of highest logit are *selected*, and each one's instance map is *localized*:
-one box. *Views* are cut at the boxes, and the same backbone and head look at them; the maximum over
-an image's views gives the local logits. *Fusion* of global and local logits is the prediction.
+one box. *Views* are cut at the boxes (and at tiles, if asked for), and the same backbone and head
+look at them; the maximum over an image's views gives the local logits. *Fusion* of global and local
+logits is the prediction.
 
     paper                                        file
     2.1    Vision Transformer, eqs. 1-2, 4       backbone.py

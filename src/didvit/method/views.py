@@ -1,6 +1,8 @@
 """Section 2.2.4: views cut from the image at the boxes. The only place where boxes make images."""
 
 from collections.abc import Sequence
+from fractions import Fraction
+from math import ceil
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +13,9 @@ Size = tuple[int, int]
 Images = Shaped[Tensor, "_ 3 _ _"] | Sequence[Shaped[Tensor, "3 _ _"]]
 """A batch, or a sequence of images of any sizes."""
 
-TILE_SIZE = 8 / 7
-"""Sides of a tile, as a multiple of those it would have without an overlap."""
+TILE_SIZE = Fraction(8, 7)
+"""Sides of a tile, as a multiple of those it would have without an overlap. Anything from 1 to 4/3
+does as well (docs/log.md)."""
 
 
 def crop_and_resize(
@@ -68,11 +71,11 @@ def _resize(crop: Tensor, size: Size, align_corners: bool) -> Float[Tensor, "3 H
     )[0]
 
 
-def tile_boxes(tiles: int, size: Size) -> Int[Tensor, "T 4"]:
+def tile_boxes(tiles: int, size: Size) -> Int[Tensor, "n 4"]:
     """Boxes of ``tiles`` rows of as many equal tiles, row by row; the paper has none of it.
 
-    Neighbors overlap, and together they cover the image: each has `TILE_SIZE` times the sides that
-    it would have side by side.
+    Together they cover the image, and neighbors overlap: each has `TILE_SIZE` times the sides that
+    it would have side by side, rounded up to whole pixels.
 
     Args:
         tiles: Along each side; 0 for no boxes. 1 is the whole image.
@@ -88,7 +91,7 @@ def tile_boxes(tiles: int, size: Size) -> Int[Tensor, "T 4"]:
 
 def _tile_spans(tiles: int, side: int) -> list[tuple[int, int]]:
     """Starts and ends of tiles along a side; the first starts at 0, the last ends at its end."""
-    length = min(max(round(TILE_SIZE * side / max(tiles, 1)), 1), side)
+    length = min(ceil(TILE_SIZE * side / max(tiles, 1)), side)
     starts = [round(i * (side - length) / max(tiles - 1, 1)) for i in range(tiles)]
     return [(start, start + length) for start in starts]
 
