@@ -119,13 +119,13 @@ def test_lines_equal_those_of_python(predict, model_folder, photographs):
     assert result.err == ""
 
 
-@pytest.mark.parametrize(("preset", "regions"), [("didvit", 5), ("paper", 4)])
-def test_presets(predict, evaluate, save_tiny_model, table, photographs, tmp_path, preset, regions):
-    """The model's own number is 2; of five labels, ours looks again at all."""
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets(predict, evaluate, save_tiny_model, table, photographs, tmp_path, preset):
+    """The model's own number is 2."""
     same = save_tiny_model(tmp_path / "same", **PRESETS[preset])
     lines = predict(photographs, "--preset", preset).lines
     assert lines == predict(photographs, "--model", same).lines
-    assert [len(line["regions"]) for line in lines] == [regions] * len(lines)
+    assert [len(line["regions"]) for line in lines] == [PRESETS[preset]["top_n"]] * len(lines)
     fewer = predict(photographs, "--preset", preset, "--top-n", "1").lines
     assert [len(line["regions"]) for line in fewer] == [1] * len(lines)
     metrics = []
@@ -134,7 +134,8 @@ def test_presets(predict, evaluate, save_tiny_model, table, photographs, tmp_pat
         metrics.append(json.loads((tmp_path / "metrics.json").read_text()))
     for key in ("settings", "fusions"):
         assert metrics[0][key] == metrics[1][key]
-    assert metrics[0]["settings"]["view_scale"] == PRESETS[preset]["view_scale"]
+    for key in ("view_scale", "tiles"):
+        assert metrics[0]["settings"][key] == PRESETS[preset][key]
 
 
 def test_json_file_takes_the_lines(predict, photographs, tmp_path):
