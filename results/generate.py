@@ -295,7 +295,7 @@ def _seeds(path: str) -> str:
 
 
 def _filled(text: str) -> str:
-    """A text with our mAP in place of ``{experiment/row/steps}``.
+    """A text with our mAP in place of ``{experiment/row/steps}``, or ``.../fusion}``.
 
     ``{difference/one experiment/row/steps/other experiment/row/steps}`` is one less the other,
     over the seeds that both have.
@@ -305,6 +305,8 @@ def _filled(text: str) -> str:
         parts = place[1].split("/")
         if parts[0] == "difference":
             return f"{_difference(_row(*parts[1:4]), _row(*parts[4:])):.1f}"
+        if len(parts) == 4:
+            return f"{score({**_row(*parts[:3]), 'fusion': parts[3]}):.1f}"
         return f"{score(_row(*parts)):.1f}"
 
     return re.sub(r"\{([^{}]+)\}", figure, text)
