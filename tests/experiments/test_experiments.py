@@ -225,6 +225,13 @@ def test_what_is_missing_is_said_before_anything_is_trained(make_runner, tmp_pat
     assert steps.total == 0
 
 
+@pytest.mark.parametrize("name", ["table1", "table2"])
+def test_the_real_data_of_the_cpu_scale_fit(coco18, tmp_path, name):
+    """Training, validation and test images of every row have the same labels."""
+    benchmarks = SCALES["cpu"]
+    Runner(benchmarks, coco18.parent, tmp_path).check(rows_at(EXPERIMENTS[name], benchmarks))
+
+
 @pytest.mark.parametrize("value", [3.0, 80.0])
 def test_an_interval_beside_its_value_is_drawn(make_runner, tmp_path, value):
     runner = make_runner(Steps(), start=False)

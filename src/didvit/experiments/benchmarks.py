@@ -66,7 +66,7 @@ CPU_ROW = replace(
     evaluate_every=50,
 )
 CPU_VOC_ROW = replace(
-    CPU_ROW, data=replace(CPU_ROW.data, train=("VOCdevkit/VOC2007:trainval",)), steps=10
+    CPU_ROW, data=DataConfig(("VOCdevkit/VOC2007:trainval",), VOC_TEST, workers=1), steps=10
 )
 
 PAPER_HEADS = {
