@@ -375,7 +375,7 @@ def test_settings_of_another_version_are_refused(tmp_path, config):
 
 
 def test_settings_that_came_later_are_what_was_done_before(tmp_path, config):
-    """A run of the time when views had a size in pixels, or none, goes on."""
+    """A run of the time when views had a size in pixels, or none, and no tiles, goes on."""
     before = to_json(config)
     for name in ("view_scale", "rollout_order", "box_padding", "tiles"):
         del before["model"][name]

@@ -1,4 +1,4 @@
-"""How to look again, by name: as the paper does, and cheaper."""
+"""How to look again, by name: as the paper does, and, cheaper, as we do by default."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
