@@ -12,7 +12,6 @@ them.
 
 import argparse
 import json
-import math
 import os
 import platform
 import statistics
@@ -61,7 +60,7 @@ def build(name: str, size: int, batch: int, preset: str) -> Runs:
     images = torch.rand(batch, 3, size, size)
     view_size = model.backbone.scaled_size((size, size), config.view_scale)
     num_views = config.top_n + config.tiles**2
-    at_once = max(1, size * size // math.prod(view_size))  # as DiD takes them
+    at_once = model.views_at_once((size, size))
     views = torch.rand(batch * at_once, 3, *view_size)
 
     def looks() -> None:

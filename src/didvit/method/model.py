@@ -227,15 +227,10 @@ class DiD(nn.Module):
     def _look_at_views(
         self, canvas: Images, boxes: Int[Tensor, "B V 4"], input_size: Size, dtype: torch.dtype
     ) -> Float[Tensor, "B V C"]:
-        """Logits of the parts of the images within boxes, in pixels of each image.
-
-        As many views of every image make one batch as have the pixels of its whole look: it takes
-        the memory of that look. On a CPU, more views at once are slower, and small ones alone too.
-        """
+        """Logits of the parts of the images within boxes, in pixels of each image."""
         view_size = self.backbone.scaled_size(input_size, self.view_scale)
-        at_once = max(1, math.prod(input_size) // math.prod(view_size))
         logits = []
-        for some in boxes.split(at_once, dim=1):
+        for some in boxes.split(self.views_at_once(input_size), dim=1):
             views = crop_and_resize(
                 [image for image in canvas for _ in range(some.shape[1])],
                 some.flatten(0, 1),
@@ -244,6 +239,15 @@ class DiD(nn.Module):
             )
             logits.append(self.look_again(views.to(dtype)).unflatten(0, some.shape[:2]))
         return torch.cat(logits, dim=1)
+
+    def views_at_once(self, input_size: Size) -> int:
+        """How many views of every image make one batch: those with the pixels of its whole look.
+
+        A batch then takes the memory of that look. On a CPU, more views at once are slower, and
+        small ones one by one too.
+        """
+        view_size = self.backbone.scaled_size(input_size, self.view_scale)
+        return max(1, math.prod(input_size) // math.prod(view_size))
 
     def look_again(self, views: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n C"]:
         """Logits of local views, by the same backbone and head: compilable."""
