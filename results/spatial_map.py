@@ -28,12 +28,14 @@ MOST_LIKELY = 8
 """Labels whose maps are looked at."""
 
 ROLLOUTS = {
-    "column": ("column", 0),
-    "row": ("row", 0),
-    "row, without the first block": ("row", 1),
-    "row, last 4 blocks": ("row", -4),
+    "column": ("column", 0, "descending"),
+    "column, first block first": ("column", 0, "ascending"),
+    "row": ("row", 0, "descending"),
+    "row, without the first block": ("row", 1, "descending"),
+    "row, last 4 blocks": ("row", -4, "descending"),
 }
-"""Normalization, and the first block that takes part; the paper has the first two."""
+"""Normalization, the first block that takes part, and the order; the paper's text can be read as
+either of the first two, and its authors' code has the third."""
 
 
 def main() -> None:
@@ -110,13 +112,14 @@ def look_at(image: AnnotatedImage, checkpoint) -> dict:
         "received_by_block": (received.amax(1) / received.mean(1)).tolist(),
         "maps": [{"negative": bool(semantic_maps[0, c].max() < 0)} for c in chosen],
     }
-    for name, (normalization, start) in ROLLOUTS.items():
+    for name, (normalization, start, order) in ROLLOUTS.items():
         spatial = attention_rollout(
             attentions[start:],
             grid,
             first_patch,
             model.backbone.has_class_token,
             NORMALIZATIONS[normalization],
+            order,
         )
         results[name] = spatial_measures(spatial.flatten(), norm, received, inside)
         if name not in NORMALIZATIONS:

@@ -166,7 +166,7 @@ def _number(value: float | None) -> str:
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
-    """The figure of an experiment: curves where it has them, else the paper's bars beside ours."""
+    """The figure of an experiment: curves if it has them, else the paper's points beside ours."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -177,7 +177,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     if curves:
         _draw_curves(figure, results, curves)
     else:
-        _draw_bars(figure, results)
+        _draw_points(figure, results)
     figure.suptitle(textwrap.fill(results["title"], int(9 * figure.get_figwidth())))
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=120)
@@ -185,35 +185,39 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
 def _draw_curves(figure: Any, results: dict[str, Any], curves: list[str]) -> None:
     figure.set_size_inches(5 * len(curves), 3.5)
-    for axes, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
+    panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
+    for axes, curve in zip(panels, curves, strict=True):
         rows = [row for row in results["rows"] if row["curve"] == curve]
         x, y = [row["x"] for row in rows], [score(row) for row in rows]
         errors = _errors(y, [interval(row) for row in rows])
         axes.errorbar(x, y, errors, marker="o", capsize=3)
+        axes.set_xticks(x, [f"{value:g}" for value in x])
         axes.set_xlabel(curve)
-        axes.set_ylabel("mAP")
         axes.grid(alpha=0.3)
+    panels[0].set_ylabel("ours, mAP (lines: over seeds, or images)")
 
 
-def _draw_bars(figure: Any, results: dict[str, Any]) -> None:
+def _draw_points(figure: Any, results: dict[str, Any]) -> None:
     rows = results["rows"][::-1]  # the first row on top
-    names = [f"{row['name']} ({row['steps']} steps)" for row in rows]
+    names = [textwrap.fill(f"{row['name']} ({row['steps']} steps)", 50) for row in rows]
     paper = [row["paper"].get("mAP") for row in rows]
     known = [i for i, value in enumerate(paper) if value is not None]
     panels = 2 if known else 1
-    figure.set_size_inches(3 + 3 * panels, 1.2 + 0.32 * len(rows))
+    lines = max(name.count("\n") + 1 for name in names)
+    figure.set_size_inches(3.5 + 3 * panels, 1.2 + (0.15 + 0.17 * lines) * len(rows))
     axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
     if known:
-        _bars(axes[0], known, [paper[i] for i in known], None, "paper, mAP")
+        _points(axes[0], known, [paper[i] for i in known], None, "paper, mAP")
     ours, ends = [score(row) for row in rows], [interval(row) for row in rows]
-    _bars(
+    _points(
         axes[-1],
         list(range(len(rows))),
         ours,
         _errors(ours, ends),
-        "ours, mAP (bars: over seeds, or images)",
+        "ours, mAP (lines: over seeds, or images)",
     )
     axes[0].set_yticks(range(len(rows)), names)
+    axes[0].set_ylim(-0.6, len(rows) - 0.4)
 
 
 def _errors(values: Sequence[float], ends: Sequence[tuple[float, float]]) -> list[list[float]]:
@@ -222,14 +226,16 @@ def _errors(values: Sequence[float], ends: Sequence[tuple[float, float]]) -> lis
     return [below, [max(high - value, 0.0) for value, (_, high) in zip(values, ends, strict=True)]]
 
 
-def _bars(axes: Any, places: list[int], values: list[float], errors: Any, title: str) -> None:
-    axes.barh(places, values, xerr=errors, color="tab:blue", alpha=0.6, capsize=3)
+def _points(axes: Any, places: list[int], values: list[float], errors: Any, title: str) -> None:
+    """Points, not bars: the axis does not begin at 0."""
+    axes.errorbar(values, places, xerr=errors, fmt="o", capsize=3)
     for place, value in zip(places, values, strict=True):
         corner = ("axes fraction", "data")
         axes.annotate(f"{value:.1f}", (0.02, place), xycoords=corner, va="center")
-    margin = 0.4 * (max(values) - min(values)) + 3
-    axes.set_xlim(min(values) - margin, max(values) + margin)
+    spread = max(values) - min(values)
+    axes.set_xlim(min(values) - 0.4 * spread - 3, max(values) + 0.1 * spread + 3)
     axes.set_xlabel(title)
+    axes.grid(axis="both", alpha=0.3)
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
