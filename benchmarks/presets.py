@@ -8,15 +8,11 @@ The interval of a difference is over images (paired bootstrap): the same draws f
 import argparse
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from didvit.checkpoint import load_checkpoint
 from didvit.data.datasets import read_dataset
-from didvit.evaluation import Scores, report, score_table
+from didvit.evaluation import report, score_table
 from didvit.files import write_json
 from didvit.inference import choose_device
-from didvit.method import FUSIONS
 from didvit.metrics import bootstrap_difference, mean_average_precision
 from didvit.presets import PRESETS
 from didvit.run_folder import versions
@@ -36,7 +32,7 @@ def main() -> None:
         scores = score_table(
             checkpoint.model, table, checkpoint.config.image_size, choose_device("cpu"), workers=1
         )
-        scored[name], targets = fused(scores, checkpoint.config.fusion), scores.targets
+        scored[name], targets = scores.fused(checkpoint.config.fusion), scores.targets
         result = report(scores, checkpoint.labels, arguments.resamples).to_dict()
         print(f"{name}: {result['fusions'][checkpoint.config.fusion]['mAP']:.2f}", flush=True)
         rows.append(
@@ -63,12 +59,6 @@ def main() -> None:
             "versions": versions(),
         },
     )
-
-
-def fused(scores: Scores, fusion: str) -> np.ndarray:
-    """Logits of the prediction."""
-    branches = scores.global_logits, scores.local_logits
-    return FUSIONS[fusion](*map(torch.from_numpy, branches)).numpy()
 
 
 if __name__ == "__main__":

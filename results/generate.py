@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from didvit.experiments.boxes import box_markdown
+from didvit.experiments.measures import score
 from didvit.experiments.plans import EXPERIMENTS
-from didvit.experiments.results import markdown, score
+from didvit.experiments.results import difference_text, markdown
 from didvit.method import NORMALIZATIONS
 from didvit.model_card import LIMITS
 
@@ -281,7 +282,8 @@ def _experiments() -> Iterator[str]:
             yield markdown(_read(path)).strip()
             yield f"![{EXPERIMENTS[name].title}](experiments/{name}-cpu.png)"
             command = f"didvit experiment {name} --root data --output results/experiments"
-            yield f"{_filled(_text(name)).strip()} From `{path}`, by `{command}{_seeds(path)}`."
+            text = f"{_filled(_text(name)).strip()} {_seeds_text(path)}"
+            yield f"{text} From `{path}`, by `{command}{_seeds(path)}`."
         if name == "figure2" and (ROOT / "results/experiments/figure3-cpu.jpg").exists():
             yield _filled(_text("figure3")).strip()
 
@@ -294,9 +296,20 @@ def _seeds(path: str) -> str:
     return options if limit is None else f"{options} --repeat-limit {limit:g}"
 
 
+def _seeds_text(path: str) -> str:
+    """What an experiment's JSON says of its seeds, in words."""
+    results = _read(path)
+    seeds, limit = results.get("seeds", [0]), results.get("repeat_limit")
+    if len(seeds) == 1:
+        return "One seed."
+    of_all = f"{len(seeds)} seeds"
+    return f"{of_all}." if limit is None else f"{of_all}; of rows over {limit:g} looks one."
+
+
 def _filled(text: str) -> str:
     """A text with our mAP in place of ``{experiment/row/steps}``, or ``.../fusion}``.
 
+    ``{less/experiment/row/steps}`` is what a row adds to its reference, with its interval;
     ``{difference/one experiment/row/steps/other experiment/row/steps}`` is one less the other,
     over the seeds that both have.
     """
@@ -305,6 +318,8 @@ def _filled(text: str) -> str:
         parts = place[1].split("/")
         if parts[0] == "difference":
             return f"{_difference(_row(*parts[1:4]), _row(*parts[4:])):.1f}"
+        if parts[0] == "less":
+            return difference_text(_row(*parts[1:]))
         if len(parts) == 4:
             return f"{score({**_row(*parts[:3]), 'fusion': parts[3]}):.1f}"
         return f"{score(_row(*parts)):.1f}"

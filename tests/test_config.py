@@ -122,6 +122,8 @@ class TestTrainConfig:
             ("warmup", {"warmup": -0.1}),
             ("seed", {"seed": -1}),
             ("seed", {"seed": 2**31}),
+            ("init_seed", {"init_seed": -1}),
+            ("init_seed", {"init_seed": 2**31}),
             ("save_every", {"save_every": 0}),
             ("accumulate", {"accumulate": 0}),
             ("devices", {"devices": 0}),

@@ -113,6 +113,26 @@ def test_seed_decides_the_weights(make_config):
     assert not equal(a, c)
 
 
+def test_the_first_weights_may_have_a_seed_of_their_own(make_config):
+    """A step of nearly nothing leaves them as they began; its loss is the batch's."""
+
+    def run(name, **seeds):
+        config = make_config(name, steps=1, learning_rate=1e-12, **seeds)
+        record = Record()
+        return weights_of(train(config, record)), record.losses
+
+    first, losses = run("a", seed=1)
+    same, others = run("b", seed=2, init_seed=1)
+    assert all(torch.allclose(first[name], same[name]) for name in first)
+    assert losses != others
+    again, of_again = run("c", seed=1, init_seed=1)
+    assert equal(first, again)
+    assert losses == of_again
+    assert not torch.allclose(
+        run("d", seed=2)[0]["head.projection.weight"], first["head.projection.weight"]
+    )
+
+
 def test_global_random_state_has_no_part_in_it(make_config):
     model = dataclasses.replace(MODEL, localization="random")
     a = train(make_config("a", model=model, steps=2))

@@ -97,7 +97,7 @@ class ModelConfig:
     """Part of its sides that a box grows outward; the paper has 0."""
     view_scale: float = 0.5
     """Sides that regions and tiles are looked at with, as a part of image_size's, rounded to whole
-    patches; the paper has 1. Half suits inputs of 14x14 patches or more, not 8x8."""
+    patches; the paper has 1. Half suits inputs of 16x16 patches, not 8x8."""
     tiles: int = 2
     """Rows and columns of overlapping tiles that are looked at beside the regions, whatever was
     found: 2 is four. The paper has 0, none; with top_n 0 there are none either."""
@@ -253,6 +253,8 @@ class TrainConfig:
     """Go on where the run in this output folder stopped, or start if it never did."""
     seed: int = 0
     """Of the head's first weights, the order of the images, crops and flips."""
+    init_seed: int | None = None
+    """Of the head's first weights, to vary the rest alone. Unset: as seed."""
     precision: Literal["fp32", "bf16-mixed", "fp16-mixed"] = "fp32"
     """Of the forward and backward pass; weights and loss are always fp32."""
     activation_checkpointing: bool = False
@@ -313,6 +315,8 @@ class TrainConfig:
             for name in ("layer_decay", "head_rate"):
                 _expect(getattr(self, name) == 1, self, name, "1: the backbone is frozen")
         _expect(0 <= self.seed < 2**31, self, "seed", "0 to 2147483647")
+        if self.init_seed is not None:
+            _expect(0 <= self.init_seed < 2**31, self, "init_seed", "0 to 2147483647")
         if self.momentum is not None:
             _expect(self.optimizer == "sgd", self, "momentum", "none: adamw has no momentum")
             _expect(0 <= self.momentum < 1, self, "momentum", "a number in [0, 1)")

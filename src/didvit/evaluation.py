@@ -50,6 +50,11 @@ class Scores:
     targets: Int[np.ndarray, "n C"]
     failures: tuple[str, ...]
 
+    def fused(self, fusion: str) -> Float[np.ndarray, "n C"]:
+        """Logits of both looks as one."""
+        branches = (torch.from_numpy(self.global_logits), torch.from_numpy(self.local_logits))
+        return FUSIONS[fusion](*branches).numpy()
+
 
 @dataclass(frozen=True)
 class FusionReport:
@@ -189,12 +194,8 @@ def report(scores: Scores, labels: tuple[str, ...], resamples: int = 0) -> Repor
     """
     if not len(scores.targets):
         raise DataError(f"no image can be read: {'; '.join(scores.failures[:1])}")
-    global_logits = torch.from_numpy(scores.global_logits)
-    local_logits = torch.from_numpy(scores.local_logits)
     fusions = {
-        name: _fusion_report(
-            FUSIONS[name](global_logits, local_logits).numpy(), scores.targets, labels, resamples
-        )
+        name: _fusion_report(scores.fused(name), scores.targets, labels, resamples)
         for name in ("global", "local", "max", "mean")
     }
     return Report(len(scores.targets), fusions, scores.failures)
@@ -242,8 +243,5 @@ def submit(
     """
     if scores.failures:
         raise DataError(f"a submission needs all images, but {'; '.join(scores.failures[:1])}")
-    logits = FUSIONS[fusion](
-        torch.from_numpy(scores.global_logits), torch.from_numpy(scores.local_logits)
-    )
     ids = image_ids(table.images)
-    write_submission(folder, ids, logits.numpy(), table.labels, competition=competition)
+    write_submission(folder, ids, scores.fused(fusion), table.labels, competition=competition)

@@ -138,7 +138,7 @@ class Trainer:
         self.fabric = launch(config)
         # Every process learns; one tells and writes.
         self.observer = observer if self.fabric.is_global_zero else TrainingObserver()
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.seed if config.init_seed is None else config.init_seed)
         model = build_start(config, table)
         freeze(model, config)
         model.backbone.recompute_activations = config.activation_checkpointing

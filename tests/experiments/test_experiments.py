@@ -8,28 +8,38 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 import tyro
 from filelock import FileLock
 from PIL import Image
 
 from didvit.config import ConfigError, DataConfig, ModelConfig, TrainConfig
+from didvit.data.images import ImageError
 from didvit.data.table import DataError
 from didvit.evaluation import report
 from didvit.experiments.benchmarks import SCALES, Benchmark
 from didvit.experiments.boxes import DATA
 from didvit.experiments.command import Name, experiment
+from didvit.experiments.measures import difference
 from didvit.experiments.plans import DID_COCO, EXPERIMENTS, Experiment, Row
-from didvit.experiments.results import markdown, results_json, rows_at, write_results
+from didvit.experiments.results import (
+    difference_text,
+    markdown,
+    results_json,
+    rows_at,
+    write_results,
+)
 from didvit.experiments.running import Runner, digest
 from didvit.heads.labels import LabelEmbeddingError
-from didvit.training import TrainingObserver
+from didvit.learner import build_start
+from didvit.training import TrainingObserver, read_tables
 
 TINY = ModelConfig(
     "test_vit", weights="random", image_size=(32, 48), top_n=2, view_scale=1.0, tiles=0
 )
 ROWS = (
     Row("Baseline", {"top_n": 0}, {"mAP": 85.1}),
-    Row("Baseline", {"top_n": 0}, {"mAP": 85.1}, budget="passes"),
+    Row("Baseline", {"top_n": 0}, {"mAP": 85.1}, budget="looks"),
     Row("DiD", {"top_n": 2}, DID_COCO),
     Row("MCAR", {"top_n": 2, "fusion": "max"}),
     Row("again", {"top_n": 0}, scored_with={"top_n": 2}),
@@ -94,7 +104,7 @@ def test_a_row_is_trained_once_and_scored_once(make_runner):
     assert steps.total == 7
     runner.run(ROWS[4], 0)  # the same weights, looked at in another way
     assert steps.total == 7
-    runner.run(ROWS[1], 0)  # 2 steps of 5 passes, for one pass each
+    runner.run(ROWS[1], 0)  # 2 steps of 5 looks, for one look each
     assert steps.total == 7 + 10
     runner.run(ROWS[0], 1)
     assert steps.total == 17 + 2
@@ -139,6 +149,37 @@ def test_all_rows_begin_with_one_backbone_and_heads_of_their_own(make_runner):
     assert start.model.top_n == 0
 
 
+def first_head(runner, config):
+    """The weights that a row's head begins with, one row of numbers to a label."""
+    torch.manual_seed(config.seed if config.init_seed is None else config.init_seed)
+    table, _ = read_tables(replace(config.data, root=runner.root))
+    model = build_start(replace(config, model=replace(config.model, weights="random")), table)
+    return model.head.projection.weight.flatten(1)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5])
+@pytest.mark.parametrize(("new_heads", "expected"), [(True, 0), (False, 1)])
+def test_a_new_head_is_not_the_one_that_the_start_fits(make_runner, seed, new_heads, expected):
+    runner = make_runner(Steps())
+    benchmark = replace(runner.benchmarks["coco"], new_heads=new_heads)
+    runner = replace(runner, benchmarks={"coco": benchmark})
+    config = runner.config_of(ROWS[2], seed)
+    heads = (first_head(runner, c) for c in (config, benchmark.start))
+    cosines = torch.nn.functional.cosine_similarity(*heads)
+    assert torch.allclose(cosines, torch.full_like(cosines, expected), atol=0.4)
+    assert config.seed == runner.config_of(ROWS[0], seed).seed
+
+
+def test_rows_of_different_seeds_learn_from_different_batches(make_runner):
+    runner = make_runner(Steps())
+    kept = replace(runner.benchmarks["coco"], new_heads=False)
+    for benchmark in (runner.benchmarks["coco"], kept):
+        configs = [
+            replace(runner, benchmarks={"coco": benchmark}).config_of(ROWS[0], s) for s in (0, 1, 2)
+        ]
+        assert len({config.seed for config in configs}) == 3
+
+
 @pytest.mark.parametrize("fatal", [0, 2, 3, 4])
 def test_an_interrupted_row_goes_on_and_ends_the_same(make_runner, fatal):
     expected = make_runner(Steps(), cache="whole").run(ROWS[2], 0)
@@ -164,7 +205,12 @@ def test_results(make_runner, tmp_path, seeds):
     runner = make_runner(Steps())
     rows = rows_at(PLAN, runner.benchmarks)
     assert rows == list(ROWS[:5])
-    outcomes = [runner.run(row, seed) for row in rows for seed in seeds]
+    references = {seed: runner.run(rows[0], seed) for seed in seeds}
+    outcomes = [
+        references[seed] if row is rows[0] else runner.run(row, seed, references[seed])
+        for row in rows
+        for seed in seeds
+    ]
     results = results_json("systems", "tiny", PLAN, outcomes, runner.benchmarks)
     write_results(tmp_path, results)
     assert json.loads((tmp_path / "systems-tiny.json").read_text()) == results
@@ -172,10 +218,13 @@ def test_results(make_runner, tmp_path, seeds):
     assert results["rows"][3]["settings"]["model"]["fusion"] == "max"
     assert [row["looks"] for row in results["rows"]] == [[1, 1], [1, 1], [3, 3], [3, 3], [1, 3]]
     assert [len(row["runs"]) for row in results["rows"]] == [len(seeds)] * 5
+    assert {row["reference"] for row in results["rows"]} == {"Baseline"}
     assert [row["steps"] for row in results["rows"]] == [2, 10, 2, 2, 2]
     text = (tmp_path / "systems-tiny.md").read_text()
     assert text == markdown(results)
-    assert "| DiD | 2 | 3, 3 | 86.4 |" in text
+    assert "| DiD | top_n 2 | 2 | 3, 3 | 86.4 |" in text
+    assert "| again | top_n 0; scored with top_n 2 | 2 | 1, 3 |" in text
+    assert f" | {difference_text(results['rows'][2])} | " in text
     assert "(84.8)" in text  # CP of table 1
     assert "Not at this scale: of another scale." in text
     own = {row["name"]: row["fusion"] for row in results["rows"]}
@@ -184,10 +233,51 @@ def test_results(make_runner, tmp_path, seeds):
         assert picture.format == "PNG"
 
 
+def test_a_difference_is_told_from_the_reference_over_the_same_images(make_runner):
+    runner = make_runner(Steps(), start=False)
+    reference, other = runner.run(ROWS[0], 0), runner.run(ROWS[3], 0)
+    assert (reference.difference, other.difference) == (None, None)
+    compared = runner.run(ROWS[3], 0, reference).difference
+    expected = other.report.fusions["max"].mAP - reference.report.fusions["mean"].mAP
+    assert compared.mAP == pytest.approx(expected)
+    low, high = compared.interval
+    assert low < high
+    assert runner.run(ROWS[0], 0, reference).difference == (0, (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        ([None], None),
+        ([(1.0, -1.0, 2.0)], (1.0, -1.0, 2.0)),
+        ([(1.0, -1.0, 2.0), None], (1.0, -1.0, 2.0)),
+        ([(1.0, -1.0, 2.0), (3.0, 0.0, 9.0)], (2.0, 1.0, 3.0)),
+    ],
+)
+def test_a_difference_is_over_the_seeds_that_both_have(runs, expected):
+    row = {"runs": [{"difference": r and {"mAP": r[0], "interval": list(r[1:])}} for r in runs]}
+    assert difference(row) == expected
+
+
+def test_rows_are_compared_with_the_reference_of_their_data():
+    table_2 = EXPERIMENTS["table2"]
+    assert {table_2.reference(row).name for row in table_2.rows[:5]} == {"DiD, VOC 2007"}
+    assert {table_2.reference(row).name for row in table_2.rows[5:]} == {"DiD, VOC 2012"}
+    assert EXPERIMENTS["order"].reference(EXPERIMENTS["order"].rows[1]).name == "last block first"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_reference_is_a_row(name):
+    """And one alone: names stand for rows here."""
+    names = [row.name for row in EXPERIMENTS[name].rows]
+    assert all(names.count(reference) == 1 for reference in EXPERIMENTS[name].references)
+
+
 def test_a_sweep_is_drawn_as_curves(make_runner, tmp_path):
     rows = tuple(Row(f"{x}", {"box_threshold": x}, curve="λ", x=x) for x in (0.3, 0.6))
     plan, runner = Experiment("Sweep", rows), make_runner(Steps(), start=False)
-    outcomes = [runner.run(row, 0) for row in rows]
+    first = runner.run(rows[0], 0)
+    outcomes = [first, runner.run(rows[1], 0, first)]
     write_results(tmp_path, results_json("s", "tiny", plan, outcomes, runner.benchmarks))
     assert (tmp_path / "s-tiny.png").exists()
 
@@ -252,8 +342,9 @@ def run_command(*arguments):
 
 @pytest.fixture
 def tiny_scale(make_runner, monkeypatch):
-    """The runner whose benchmark is that of the scale 'cpu'."""
+    """The runner whose benchmark is that of the scale 'cpu', for tables and for ablations."""
     runner = make_runner(Steps())
+    runner.benchmarks["coco-256"] = runner.benchmarks["coco"]
     monkeypatch.setitem(SCALES, "cpu", runner.benchmarks)
     return runner
 
@@ -266,6 +357,8 @@ def test_the_command_writes_what_it_prints(tiny_scale, tmp_path, capsys):
     assert capsys.readouterr().out.strip() == (out / "order-cpu.md").read_text().strip()
     results = json.loads((out / "order-cpu.json").read_text())
     assert [run["seed"] for run in results["rows"][0]["runs"]] == [0, 3]
+    known = [[bool(run["difference"]) for run in row["runs"]] for row in results["rows"]]
+    assert known == [[False, False], [True, True]]
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")}
     assert len(before) == 4
     run_command(*arguments)
@@ -306,6 +399,13 @@ def test_the_command_draws_figure_3(tiny_scale, tmp_path, photographs, given):
         assert picture.width > 1900
 
 
+def test_figure_3_reads_its_images_before_anything_is_trained(tiny_scale, tmp_path):
+    places = ["--root", tiny_scale.root, "--output", tmp_path, "--cache", tmp_path / "runs"]
+    with pytest.raises(ImageError, match=r"absent\.png"):
+        run_command("figure3", *places, "--images", tmp_path / "absent.png")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_command_measures_boxes(coco18, tmp_path, save_tiny_model, capsys, monkeypatch):
     """On the real boxes, of a model that knows some of their labels."""
     monkeypatch.setitem(DATA, "cpu", ("VOCdevkit/VOC2007:test",))
@@ -331,8 +431,11 @@ def test_the_command_measures_boxes(coco18, tmp_path, save_tiny_model, capsys, m
     [
         (["order", "--seeds", "1", "1"], "--seeds"),
         (["boxes", "--seeds", "1"], "--seeds"),
+        (["boxes", "--repeat-limit", "50"], "trains nothing"),
+        (["figure3", "--seeds", "0", "1", "--repeat-limit", "50"], "one model"),
+        (["figure3", "--resamples", "20"], "measures nothing"),
         (["order", "--repeat-limit", "8"], "--repeat-limit"),
-        (["figure3", "--seeds", "1", "2"], "one seed"),
+        (["figure3", "--seeds", "1", "2"], "one of --seeds"),
         (["order", "--images", "a.jpg"], "figure3"),
         (["order", "--model", "runs/mine"], "boxes"),
         (["order", "--resamples", "0"], "--resamples"),
@@ -366,9 +469,9 @@ def test_rows_are_possible_and_different(scale, name, tmp_path):
     assert len(keys) == len(rows)
 
 
-def test_a_row_by_passes_has_the_passes_of_did():
+def test_a_row_by_looks_has_the_looks_of_did():
     runner = Runner(SCALES["cpu"], None, None)
-    row = Row("Baseline", {"top_n": 0}, budget="passes")
+    row = Row("Baseline", {"top_n": 0}, budget="looks")
     config, did = runner.config_of(row, 0), runner.config_of(Row("DiD"), 0)
     assert config.steps * 1 == did.steps * 5
 

@@ -31,7 +31,7 @@ def slow_linear(vector, weight, bias=None):
 
 
 def slow_representations(activations, features):
-    """``v_c = Σ_ij σ(activation_c,ij) x'_ij``."""
+    """``v_c = Σ_ij σ(activation_c,ij) x'_ij``, over as many places as the authors' 14x14."""
     categories, height, width = activations.shape
     result = np.zeros((categories, len(features)))
     for c in range(categories):
@@ -39,7 +39,7 @@ def slow_representations(activations, features):
             for x in range(width):
                 for e in range(len(features)):
                     result[c, e] += sigmoid(activations[c, y, x]) * features[e, y, x]
-    return result
+    return result * 14 * 14 / (height * width)
 
 
 def slow_propagate(adjacency, nodes, weight):
@@ -107,11 +107,17 @@ def test_equals_the_loop(batch, width, categories, hidden, grid, randomized):
 
 
 def test_representations_by_hand():
-    # Sigmoids 1/2 and 3/4 weigh the features (2, 10) and (4, 20).
+    # Sigmoids 1/2 and 3/4 weigh the features (2, 10) and (4, 20): (4, 20) in all, of 2 places.
     activations = torch.tensor([[[[0.0, math.log(3)]]]])
     features = torch.tensor([[[[2.0, 4.0]], [[10.0, 20.0]]]])
     vectors = category_representations(activations, features)
-    torch.testing.assert_close(vectors, torch.tensor([[[4.0, 20.0]]]))
+    torch.testing.assert_close(vectors, torch.tensor([[[4.0, 20.0]]]) * 98)
+
+
+def test_more_patches_of_the_same_give_the_same_logits():
+    head, tokens = ADDGCNHead(6, 4), torch.randn(2, 6, 2, 3)
+    finer = tokens.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    torch.testing.assert_close(head(finer).logits, head(tokens).logits)
 
 
 def test_static_graph_by_hand():

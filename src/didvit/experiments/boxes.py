@@ -156,11 +156,10 @@ def draw_boxes(results: dict[str, Any], path: Path) -> None:
         rows = [row for row in results["rows"] if row["data"] == spec][::-1]
         for i, name in enumerate(("corloc", "pointing_game")):
             places = [place + 0.4 * i - 0.2 for place in range(len(rows))]
-            values = [
-                0 if name in NOT_THEIRS.get(row["name"], ()) else row[name]["label_mean"]
-                for row in rows
-            ]
-            axes.barh(places, values, 0.4, label=MEASURES[name])
+            theirs = [name not in NOT_THEIRS.get(row["name"], ()) for row in rows]
+            values = [row[name]["label_mean"] * own for row, own in zip(rows, theirs, strict=True)]
+            bars = axes.barh(places, values, 0.4, label=MEASURES[name])
+            axes.bar_label(bars, ["" if own else "n/a" for own in theirs], fontsize=7)
         axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
         axes.set_xlabel(f"mean over labels, percent\n{spec}")
     panels[-1].legend(loc="lower right")

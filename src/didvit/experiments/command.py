@@ -30,6 +30,7 @@ Name = Literal[
 
 FIGURE_3_IMAGES = 6
 CACHE = Path("runs/experiments")
+RESAMPLES = 1000
 
 
 def experiment(
@@ -43,7 +44,7 @@ def experiment(
     repeat_limit: float | None = None,
     images: tuple[str, ...] = (),
     model: str = "default",
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     device: str = "auto",
 ) -> int:
     """Repeat an experiment of the paper, or of ours: its number and ours side by side.
@@ -75,15 +76,19 @@ def experiment(
 
     if not seeds or len(set(seeds)) != len(seeds):
         raise ConfigError(f"--seeds is {seeds}; expected one or more different numbers")
-    if repeat_limit is not None and len(seeds) < 2:
+    seed, *others = seeds
+    if name == "boxes" and (list(seeds) != [0] or repeat_limit is not None or cache != CACHE):
+        raise ConfigError(
+            "boxes trains nothing; expected neither --seeds, --repeat-limit nor --cache with it"
+        )
+    if name == "figure3" and (others or repeat_limit is not None):
+        raise ConfigError("figure3 shows one model; expected one of --seeds and no --repeat-limit")
+    if name == "figure3" and resamples != RESAMPLES:
+        raise ConfigError("figure3 measures nothing; expected no --resamples with it")
+    if repeat_limit is not None and not others:
         raise ConfigError(f"--repeat-limit is {repeat_limit}; expected two or more --seeds with it")
     if resamples < 1:
         raise ConfigError(f"--resamples is {resamples}; expected 1 or more")
-    if name == "boxes" and (list(seeds) != [0] or cache != CACHE):
-        raise ConfigError("boxes trains nothing; expected neither --seeds nor --cache with it")
-    seed, *others = seeds
-    if name == "figure3" and others:
-        raise ConfigError(f"--seeds is {seeds}; figure3 shows one model: expected one seed")
     if images and name != "figure3":
         raise ConfigError(f"--images is of figure3, and this is {name}; expected none")
     if model != "default" and name != "boxes":
@@ -107,13 +112,17 @@ def experiment(
         _draw_figure_3(runner, images, seed, path)
         console.print(f"{path} is written", markup=False)
         return 0
-    plan, outcomes = EXPERIMENTS[name], []
+    plan, outcomes, references = EXPERIMENTS[name], [], {}
     rows = rows_at(plan, benchmarks)
     runner.check(rows)
-    for row in rows:
+    for row in sorted(rows, key=lambda row: plan.reference(row) is not row):
         config = runner.config_of(row, seed)
         once = repeat_limit is not None and config.steps * config.model.looks() > repeat_limit
-        outcomes += [runner.run(row, number) for number in (seeds[:1] if once else seeds)]
+        for number in seeds[:1] if once else seeds:
+            outcome = runner.run(row, number, references.get((row.data, number)))
+            outcomes.append(outcome)
+            if plan.reference(row) is row:
+                references[row.data, number] = outcome
         results = results_json(name, scale, plan, outcomes, benchmarks)
         write_results(output, {**results, "seeds": seeds, "repeat_limit": repeat_limit})
     print((output / f"{name}-{scale}.md").read_text(encoding="utf-8"))
@@ -148,12 +157,14 @@ def _draw_figure_3(runner: "Runner", images: tuple[str, ...], seed: int, path: P
     from didvit.inference import load
     from didvit.paths import find_images
 
-    folder = runner.trained(DID, seed)
-    predictor = load(folder, None if runner.device == "auto" else runner.device)
+    runner.check([DID])  # and the images, before anything is trained
     if images:
         shown = find_images(list(images))
     else:
         test = str(runner.root / runner.benchmarks["coco"].test)
-        shown = read_dataset(test, predictor.labels).images[:FIGURE_3_IMAGES]
-    predictions = predictor.predict([read_image(image) for image in shown])
+        shown = read_dataset(test).images[:FIGURE_3_IMAGES]
+    pixels = [read_image(image) for image in shown]
+    folder = runner.trained(DID, seed)
+    predictor = load(folder, None if runner.device == "auto" else runner.device)
+    predictions = predictor.predict(pixels)
     draw_figure_3(cast("list[Prediction]", predictions), path)

@@ -7,11 +7,11 @@ from typing import Any, Literal
 from didvit.experiments.benchmarks import Data
 from didvit.presets import DIDVIT, PAPER
 
-Budget = Literal["steps", "passes"]
-"""What a row has as much of as DiD with K = 4: steps, or forward passes in them."""
+Budget = Literal["steps", "looks"]
+"""What a row has as much of as DiD with K = 4: steps, or looks (forward passes) in them."""
 
-DID_PASSES = 5
-"""Forward passes that DiD with K = 4 takes to learn from an image."""
+DID_LOOKS = 5
+"""Of DiD with K = 4, to learn from an image."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,19 @@ class Experiment:
         title: What is asked.
         rows: Systems or settings.
         differs: What differs from the paper's experiment at any scale.
+        references: Names of the rows that the others of the same data are compared with; of data
+            where there is none, the first.
     """
 
     title: str
     rows: tuple[Row, ...]
     differs: str = ""
+    references: tuple[str, ...] = ()
+
+    def reference(self, row: Row) -> Row:
+        """What a row is compared with; a reference with itself."""
+        of_data = [other for other in self.rows if other.data == row.data]
+        return next((other for other in of_data if other.name in self.references), of_data[0])
 
 
 BASELINE = {"top_n": 0}
@@ -101,7 +109,7 @@ TABLE_1 = Experiment(
     "Table 1: DiD and the systems it is compared with, on COCO",
     (
         *_single_view("steps"),
-        *_single_view("passes"),
+        *_single_view("looks"),
         Row("MCAR", {**MCAR, "box_threshold": 0.5}, {"mAP": 83.8}),
         Row("HCP", HCP),
         DID,
@@ -109,6 +117,7 @@ TABLE_1 = Experiment(
     ),
     "The paper has ML-GCN, MS-CMA, MCAR, SSGRL and ADD-GCN on their authors' CNNs; here all are "
     "heads or views of one ViT. HCP, Query2Label, ML-Decoder and DiD + CSRA are not in its table.",
+    ("DiD",),
 )
 
 
@@ -132,39 +141,53 @@ TABLE_2 = Experiment(
     "The paper has HCP, SSGRL and ADD-GCN on their authors' CNNs, and VOC 2012 on that year's test "
     "set, whose labels are not public; ours is VOC 2007's. All rows have as many steps, those that "
     "learn from views several times the forward passes.",
+    ("DiD, VOC 2007", "DiD, VOC 2012"),
 )
+
+
+def _ablation(
+    name: str,
+    model: Mapping[str, Any],
+    paper: Mapping[str, float] | None = None,
+    budget: Budget = "steps",
+    **others: Any,
+) -> Row:
+    """A row about DiD's own parts: at 256 pixels, as the paper's are."""
+    return Row(name, model, paper or {}, "coco-256", budget, **others)
+
 
 TABLE_3 = Experiment(
     "Table 3: re-constraint of the semantic maps by the spatial map",
     (
-        Row("Baseline", BASELINE, {"mAP": 81.3}, "coco-256"),
-        Row("Baseline", BASELINE, {"mAP": 81.3}, "coco-256", "passes"),
-        Row("hadamard", {}, {"mAP": 83.2}, "coco-256"),
-        Row("sum", {"reconstraint": "sum"}, {"mAP": 82.0}, "coco-256"),
-        Row("none", {"reconstraint": "none"}, {"mAP": 82.5}, "coco-256"),
-        Row("hadamard, rows", {"normalization": "row"}, {}, "coco-256"),
-        Row("shifted (ours)", {"reconstraint": "shifted"}, {}, "coco-256"),
-        Row("sigmoid (ours)", {"reconstraint": "sigmoid"}, {}, "coco-256"),
-        Row("scaled_sum (ours)", {"reconstraint": "scaled_sum"}, {}, "coco-256"),
+        _ablation("Baseline", BASELINE, {"mAP": 81.3}),
+        _ablation("Baseline", BASELINE, {"mAP": 81.3}, "looks"),
+        _ablation("hadamard", {}, {"mAP": 83.2}),
+        _ablation("sum", {"reconstraint": "sum"}, {"mAP": 82.0}),
+        _ablation("none", {"reconstraint": "none"}, {"mAP": 82.5}),
+        _ablation("hadamard, rows", {"normalization": "row"}, {}),
+        _ablation("shifted (ours)", {"reconstraint": "shifted"}, {}),
+        _ablation("sigmoid (ours)", {"reconstraint": "sigmoid"}, {}),
+        _ablation("scaled_sum (ours)", {"reconstraint": "scaled_sum"}, {}),
     ),
     "The spatial map is about 1/N, so that sum is none in disguise.",
+    ("hadamard",),
 )
 
 TABLE_4 = Experiment(
     "Table 4: localization",
     (
-        Row("DiD's", {}, {"mAP": 83.2}, "coco-256"),
-        Row("MCAR's", {"localization": "mcar"}, {"mAP": 81.6}, "coco-256"),
-        Row("random", {"localization": "random"}, {"mAP": 81.6}, "coco-256"),
+        _ablation("DiD's", {}, {"mAP": 83.2}),
+        _ablation("MCAR's", {"localization": "mcar"}, {"mAP": 81.6}),
+        _ablation("random", {"localization": "random"}, {"mAP": 81.6}),
     ),
 )
 
 TABLE_5 = Experiment(
     "Table 5: selection of categories",
     (
-        Row("descending", {}, {"mAP": 83.2}, "coco-256"),
-        Row("ascending", {"selection": "ascending"}, {"mAP": 81.6}, "coco-256"),
-        Row("random", {"selection": "random"}, {"mAP": 81.6}, "coco-256"),
+        _ablation("descending", {}, {"mAP": 83.2}),
+        _ablation("ascending", {"selection": "ascending"}, {"mAP": 81.6}),
+        _ablation("random", {"selection": "random"}, {"mAP": 81.6}),
     ),
 )
 
@@ -172,25 +195,26 @@ FIGURE_2 = Experiment(
     "Figure 2: the threshold λ and the number K of views",
     (
         *(
-            Row(f"λ = {value}", {"box_threshold": value}, {}, "coco-256", curve="λ, K = 4", x=value)
+            _ablation(f"λ = {value}", {"box_threshold": value}, {}, curve="λ, K = 4", x=value)
             for value in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
         ),
         *(
-            Row(f"K = {value}", {"top_n": value}, {}, "coco-256", curve="K, λ = 0.6", x=value)
+            _ablation(f"K = {value}", {"top_n": value}, {}, curve="K, λ = 0.6", x=value)
             for value in (0, 1, 2, 4, 6, 8)
         ),
     ),
     "The paper prints curves without numbers: λ rises then falls, best at 0.7, always above the "
     "baseline; K rises, and is flat past 4.",
+    ("K = 4",),
 )
 
 NORMALIZATION = Experiment(
     "Column or row normalization of the attention in the rollout",
     (
-        Row("column, hadamard", {}),
-        Row("row, hadamard", {"normalization": "row"}),
-        Row("column, shifted", {"reconstraint": "shifted"}),
-        Row("row, shifted", {"normalization": "row", "reconstraint": "shifted"}),
+        _ablation("column, hadamard", {}),
+        _ablation("row, hadamard", {"normalization": "row"}),
+        _ablation("column, shifted", {"reconstraint": "shifted"}),
+        _ablation("row, shifted", {"normalization": "row", "reconstraint": "shifted"}),
     ),
     "The paper's text has columns, its authors' code has rows; it compares neither.",
 )
@@ -198,8 +222,8 @@ NORMALIZATION = Experiment(
 ORDER = Experiment(
     "The order of the rollout's product",
     (
-        Row("last block first", {}),
-        Row("first block first", {"rollout_order": "ascending"}),
+        _ablation("last block first", {}),
+        _ablation("first block first", {"rollout_order": "ascending"}),
     ),
     "Equation 5 can be read both ways.",
 )
@@ -207,19 +231,18 @@ ORDER = Experiment(
 FUSION = Experiment(
     "What fusion adds over each branch, and training over looking again at test time alone",
     (
-        Row("DiD, mean", {}),
-        Row("DiD, max", {"fusion": "max"}),
-        Row("DiD, global", {"fusion": "global"}),
-        Row("DiD, local", {"fusion": "local"}),
-        Row("Baseline", BASELINE),
-        Row("Baseline", BASELINE, {}, "coco", "passes"),
-        Row("Baseline, looks again at test time", BASELINE, {}, scored_with={"top_n": 4}),
-        Row(
+        _ablation("DiD, mean", {}),
+        _ablation("DiD, max", {"fusion": "max"}),
+        _ablation("DiD, global", {"fusion": "global"}),
+        _ablation("DiD, local", {"fusion": "local"}),
+        _ablation("Baseline", BASELINE),
+        _ablation("Baseline", BASELINE, {}, "looks"),
+        _ablation("Baseline, looks again at test time", BASELINE, {}, scored_with={"top_n": 4}),
+        _ablation(
             "Baseline, looks again at test time",
             BASELINE,
             {},
-            "coco",
-            "passes",
+            "looks",
             scored_with={"top_n": 4},
         ),
     ),
@@ -227,41 +250,40 @@ FUSION = Experiment(
 )
 
 PRESETS = Experiment(
-    "Our preset against the paper's, in learning and in looking again",
+    "Our way to learn and to look again against the paper's",
     (
-        Row("paper: learns and looks at four regions", {}),
-        Row(
+        _ablation("paper: learns and looks at four regions", {}),
+        _ablation(
             "learns from whole images, looks at four regions",
             BASELINE,
             {},
-            "coco",
-            "passes",
+            "looks",
             scored_with={"top_n": 4},
         ),
-        Row(
+        _ablation(
             "didvit: learns from whole images, looks at regions and tiles at half the sides",
             BASELINE,
             {},
-            "coco",
-            "passes",
+            "looks",
             scored_with={"top_n": 4, **OURS},
         ),
     ),
-    "The paper has no such comparison. All rows have as many forward passes to learn with. Half of "
+    "The paper has no such comparison. All rows have as many looks to learn with. Half of "
     "112 pixels, the CPU scale's input, is 4x4 patches: too little for our preset, whose views are "
-    "for inputs of 14x14 patches or more.",
+    "for inputs of 16x16 patches.",
 )
 
 CROP_SOURCE = Experiment(
     "Views cut from the raw image or from the network's input",
-    (Row("raw", {}), Row("input", {"crop_from": "input"})),
-    "The paper's text has the raw image, its authors' code the input.",
+    (_ablation("raw", {}), _ablation("input", {"crop_from": "input"})),
+    "The paper's text has the raw image, its authors' code the input; with the latter, corners are "
+    "aligned and nothing is antialiased, as in that code.",
 )
 
 VIEW_SIZE = Experiment(
     "The size of views",
     tuple(
-        Row(
+        _ablation(
             f"{part:g} of the input's sides",
             {"view_scale": part},
             curve="side of views, as a part of the input's",
@@ -270,6 +292,7 @@ VIEW_SIZE = Experiment(
         for part in (0.5, 0.75, 1.0, 1.5)
     ),
     "The paper looks at views at the size of the input.",
+    ("1 of the input's sides",),
 )
 
 EXPERIMENTS: dict[str, Experiment] = {

@@ -1,16 +1,16 @@
 """What was found: JSON, a table and a figure, with the paper's number and ours side by side."""
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from didvit.config import to_json
 from didvit.experiments.benchmarks import Benchmark, Data
+from didvit.experiments.figures import draw, references
+from didvit.experiments.measures import difference, interval, mean_of, score
 from didvit.experiments.plans import Experiment, Row
-from didvit.experiments.running import Outcome
+from didvit.experiments.running import Difference, Outcome
 from didvit.files import whole_file, write_json
 
 FUSIONS = ("global", "local", "max", "mean")
@@ -44,13 +44,15 @@ def results_json(
                 "budget": row.budget,
                 "steps": config.steps,
                 "looks": [config.model.looks(), replace(config.model, **row.scored_with).looks()],
-                "setting": benchmarks[row.data].summary,
+                "benchmark": benchmarks[row.data].summary,
+                "changes": benchmarks[row.data].changes(row.model),
                 "settings": settings,
                 "scored_with": dict(row.scored_with),
                 "fusion": outcome.fusion,
                 "curve": row.curve,
                 "x": row.x,
                 "paper": dict(row.paper),
+                "reference": experiment.reference(row).name,
                 "runs": [],
             },
         )
@@ -62,6 +64,7 @@ def results_json(
                 "validation": outcome.validation,
                 "num_images": scored["num_images"],
                 "fusions": scored["fusions"],
+                "difference": _difference_json(outcome.difference),
                 "versions": outcome.versions,
             }
         )
@@ -80,6 +83,12 @@ def results_json(
     }
 
 
+def _difference_json(difference: Difference | None) -> dict[str, Any] | None:
+    if difference is None:
+        return None
+    return {"mAP": difference.mAP, "interval": list(difference.interval)}
+
+
 def markdown(results: dict[str, Any]) -> str:
     """The table of an experiment, in Markdown, of its JSON."""
     seeds = max(len(row["runs"]) for row in results["rows"])
@@ -87,24 +96,28 @@ def markdown(results: dict[str, Any]) -> str:
     lines = [
         f"## {results['title']}",
         "",
-        *sorted({f"- {row['setting']}." for row in results["rows"]}),
+        *sorted({f"- {row['benchmark']}." for row in results["rows"]}),
         *([f"- {results['differs']}"] if results["differs"] else []),
+        f"- What is added to {references(results)} has its 95 % interval over images (paired "
+        "bootstrap), or the lowest and highest of the seeds that both have.",
         "",
-        f"| | steps | looks: learning, scoring | paper mAP | our mAP | {spread} "
-        "| global | local | max | mean | val |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| | setting | steps | looks: learning, scoring | paper mAP | our mAP | {spread} "
+        f"| less {references(results)} | global | local | max | mean | val |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in results["rows"]:
-        by_fusion = [_number(_mean(row, "fusions", name, "mAP")) for name in FUSIONS]
+        by_fusion = [_number(mean_of(row, "fusions", name, "mAP")) for name in FUSIONS]
         cells = [
             row["name"],
+            _setting(row),
             str(row["steps"]),
             ", ".join(f"{number:g}" for number in row["looks"]),
             _number(row["paper"].get("mAP")),
             _number(score(row)),
             _spread(row),
+            difference_text(row),
             *by_fusion,
-            _number(_mean(row, "validation", row["fusion"])),
+            _number(mean_of(row, "validation", row["fusion"])),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     if any("CP all" in row["paper"] for row in results["rows"]):
@@ -124,25 +137,23 @@ def _counts_table(results: dict[str, Any]) -> list[str]:
         cells = []
         for title, (name, kind) in zip(titles, columns, strict=True):
             paper = row["paper"].get(title)
-            ours = _number(_mean(row, "fusions", row["fusion"], kind, name))
+            ours = _number(mean_of(row, "fusions", row["fusion"], kind, name))
             cells.append(ours if paper is None else f"{ours} ({paper})")
         lines.append(f"| {row['name']} | {row['steps']} | {' | '.join(cells)} |")
     return lines
 
 
-def score(row: dict[str, Any]) -> float:
-    """Mean mAP over seeds of the row's own fusion."""
-    return _mean(row, "fusions", row["fusion"], "mAP")
+def _setting(row: dict[str, Any]) -> str:
+    """What a row changes, to learn and then to be scored."""
+    parts = [row["changes"], row["scored_with"]]
+    learning, scoring = (", ".join(f"{k} {v}" for k, v in part.items()) for part in parts)
+    return learning + (f"; scored with {scoring}" if scoring else "")
 
 
-def interval(row: dict[str, Any]) -> tuple[float, float]:
-    """Over seeds, the lowest and highest mAP; of one seed, the 95 % interval over images."""
-    runs = [run["fusions"][row["fusion"]] for run in row["runs"]]
-    if len(runs) == 1:
-        low, high = runs[0]["mAP_interval"]
-        return low, high
-    values = [run["mAP"] for run in runs]
-    return min(values), max(values)
+def difference_text(row: dict[str, Any]) -> str:
+    """Of `difference`; nothing for a reference itself."""
+    ends = difference(row)
+    return "" if ends is None else "{:+.1f} ({:+.1f} to {:+.1f})".format(*ends)
 
 
 def _spread(row: dict[str, Any]) -> str:
@@ -151,91 +162,8 @@ def _spread(row: dict[str, Any]) -> str:
     return f"{low:.1f}-{high:.1f}" + (f" ({seeds} seeds)" if seeds > 1 else "")
 
 
-def _mean(row: dict[str, Any], *path: str) -> float:
-    values = []
-    for run in row["runs"]:
-        value = run
-        for key in path:
-            value = value[key]
-        values.append(value)
-    return fmean(values)
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
-
-
-def draw(results: dict[str, Any], path: Path) -> None:
-    """The figure of an experiment: curves if it has them, else the paper's points beside ours."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib.figure import Figure
-
-    figure = Figure(layout="constrained")
-    curves = list(dict.fromkeys(row["curve"] for row in results["rows"] if row["curve"]))
-    if curves:
-        _draw_curves(figure, results, curves)
-    else:
-        _draw_points(figure, results)
-    figure.suptitle(textwrap.fill(results["title"], int(9 * figure.get_figwidth())))
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=120)
-
-
-def _draw_curves(figure: Any, results: dict[str, Any], curves: list[str]) -> None:
-    figure.set_size_inches(5 * len(curves), 3.5)
-    panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
-    for axes, curve in zip(panels, curves, strict=True):
-        rows = [row for row in results["rows"] if row["curve"] == curve]
-        x, y = [row["x"] for row in rows], [score(row) for row in rows]
-        errors = _errors(y, [interval(row) for row in rows])
-        axes.errorbar(x, y, errors, marker="o", capsize=3)
-        axes.set_xticks(x, [f"{value:g}" for value in x])
-        axes.set_xlabel(curve)
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("ours, mAP (lines: over seeds, or images)")
-
-
-def _draw_points(figure: Any, results: dict[str, Any]) -> None:
-    rows = results["rows"][::-1]  # the first row on top
-    names = [textwrap.fill(f"{row['name']} ({row['steps']} steps)", 50) for row in rows]
-    paper = [row["paper"].get("mAP") for row in rows]
-    known = [i for i, value in enumerate(paper) if value is not None]
-    panels = 2 if known else 1
-    lines = max(name.count("\n") + 1 for name in names)
-    figure.set_size_inches(3.5 + 3 * panels, 1.2 + (0.15 + 0.17 * lines) * len(rows))
-    axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
-    if known:
-        _points(axes[0], known, [paper[i] for i in known], None, "paper, mAP")
-    ours, ends = [score(row) for row in rows], [interval(row) for row in rows]
-    _points(
-        axes[-1],
-        list(range(len(rows))),
-        ours,
-        _errors(ours, ends),
-        "ours, mAP (lines: over seeds, or images)",
-    )
-    axes[0].set_yticks(range(len(rows)), names)
-    axes[0].set_ylim(-0.6, len(rows) - 0.4)
-
-
-def _errors(values: Sequence[float], ends: Sequence[tuple[float, float]]) -> list[list[float]]:
-    """Below and above each value; a bootstrap's interval may end short of the value itself."""
-    below = [max(value - low, 0.0) for value, (low, _) in zip(values, ends, strict=True)]
-    return [below, [max(high - value, 0.0) for value, (_, high) in zip(values, ends, strict=True)]]
-
-
-def _points(axes: Any, places: list[int], values: list[float], errors: Any, title: str) -> None:
-    """Points, not bars: the axis does not begin at 0."""
-    axes.errorbar(values, places, xerr=errors, fmt="o", capsize=3)
-    for place, value in zip(places, values, strict=True):
-        corner = ("axes fraction", "data")
-        axes.annotate(f"{value:.1f}", (0.02, place), xycoords=corner, va="center")
-    spread = max(values) - min(values)
-    axes.set_xlim(min(values) - 0.4 * spread - 3, max(values) + 0.1 * spread + 3)
-    axes.set_xlabel(title)
-    axes.grid(axis="both", alpha=0.3)
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:

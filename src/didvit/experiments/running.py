@@ -20,10 +20,11 @@ from didvit.data.datasets import read_dataset
 from didvit.data.table import DataError, Table
 from didvit.evaluation import Report, Scores, report, score_table
 from didvit.experiments.benchmarks import Benchmark, Data
-from didvit.experiments.plans import DID_PASSES, Row
+from didvit.experiments.plans import DID_LOOKS, Row
 from didvit.files import whole_file, write_json
 from didvit.heads.labels import label_embeddings
 from didvit.inference import choose_device
+from didvit.metrics import Interval, bootstrap_difference, mean_average_precision
 from didvit.resume import data_digests
 from didvit.run_folder import versions
 from didvit.training import TrainingObserver, read_tables, train
@@ -41,6 +42,18 @@ DONE = "done.json"
 """In a run folder: that it is trained to its end, and what there is to say of it."""
 
 
+class Difference(NamedTuple):
+    """Of the mAP of an outcome less that of its reference, in percent.
+
+    Attributes:
+        mAP: The difference.
+        interval: Its 95 % interval over the images that both were scored on (paired bootstrap).
+    """
+
+    mAP: float
+    interval: Interval
+
+
 class Outcome(NamedTuple):
     """A row that was trained and scored.
 
@@ -54,6 +67,7 @@ class Outcome(NamedTuple):
         validation: Its mAP on the validation images in percent, by fusion.
         seconds: That training took, or what was left of it after an interruption.
         versions: Of what it ran with.
+        difference: From its reference, where it has one.
     """
 
     row: Row
@@ -65,11 +79,18 @@ class Outcome(NamedTuple):
     validation: dict[str, float]
     seconds: float
     versions: dict[str, str]
+    difference: Difference | None
 
     @property
     def fusion(self) -> str:
         """Of its prediction."""
-        return self.row.model.get("fusion", "mean")
+        changes = {**self.row.model, **self.row.scored_with}
+        return changes.get("fusion", self.config.model.fusion)
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Of its prediction, for every test image and label."""
+        return self.scores.fused(self.fusion)
 
 
 @dataclass(frozen=True)
@@ -97,8 +118,13 @@ class Runner:
     tell: Callable[[str], None] = lambda message: None
     _known: dict[DataConfig, tuple[Table, Table]] = field(default_factory=dict, repr=False)
 
-    def run(self, row: Row, seed: int) -> Outcome:
+    def run(self, row: Row, seed: int, reference: Outcome | None = None) -> Outcome:
         """A row of an experiment, from the cache where it is there.
+
+        Args:
+            row: Of the experiment.
+            seed: Of its training.
+            reference: On the same images: what to tell its difference from.
 
         Raises:
             ConfigError, DataError, WeightsError: Of the settings and the data.
@@ -115,7 +141,7 @@ class Runner:
             _, table = self._tables(config.data)
             fusions = report(self._scores(row, folder, checkpoint, table, workers), labels).fusions
             validation = {name: fusion.mAP for name, fusion in fusions.items()}
-        return Outcome(
+        outcome = Outcome(
             row,
             seed,
             config,
@@ -125,7 +151,15 @@ class Runner:
             validation,
             done["seconds"],
             done["versions"],
+            None,
         )
+        return outcome._replace(difference=reference and self._difference(outcome, reference))
+
+    def _difference(self, outcome: Outcome, reference: Outcome) -> Difference:
+        one, other, targets = outcome.logits, reference.logits, outcome.scores.targets
+        value = mean_average_precision(one, targets) - mean_average_precision(other, targets)
+        low, high = bootstrap_difference(one, other, targets, self.resamples)
+        return Difference(100 * value, Interval(100 * low, 100 * high))
 
     def _scores(
         self, row: Row, folder: Path, checkpoint: Checkpoint, table: Table, workers: int
@@ -162,17 +196,33 @@ class Runner:
             label_embeddings(source, ("label",))
 
     def config_of(self, row: Row, seed: int) -> TrainConfig:
-        """How a row is trained; its fusion plays no part in that."""
+        """How a row is trained; its fusion plays no part in that.
+
+        Rows with new heads count their seeds from behind the start's: whose head is drawn by the
+        start's seed has the one that the start's backbone fits.
+        """
         benchmark = self.benchmarks[row.data]
-        of_head = benchmark.heads.get(row.model.get("head", "baseline"), {})
-        changes = {k: v for k, v in {**of_head, **row.model}.items() if k != "fusion"}
+        changes = benchmark.changes(row.model)
+        changes.pop("fusion", None)
         head_rate = changes.pop("head_rate", benchmark.config.head_rate)
         config = replace(benchmark.config, head_rate=head_rate)
         model = replace(config.model, **changes)
         steps = config.steps
-        if row.budget == "passes":
-            steps = int(steps * DID_PASSES / model.looks())
-        return replace(config, model=model, steps=steps, evaluate_every=steps, seed=seed)
+        if row.budget == "looks":
+            steps = int(steps * DID_LOOKS / model.looks())
+        init_seed = None
+        if benchmark.start and benchmark.new_heads:
+            seed += benchmark.start.seed + 1
+        elif benchmark.start and benchmark.start.seed != seed:
+            init_seed = benchmark.start.seed
+        return replace(
+            config,
+            model=model,
+            steps=steps,
+            evaluate_every=steps,
+            seed=seed,
+            init_seed=init_seed,
+        )
 
     def trained(self, row: Row, seed: int) -> Path:
         """The run folder of a row, trained now if it never was."""

@@ -6,8 +6,10 @@ Multi-Label Image Recognition", ECCV 2020.
 Differs: features are the patch tokens of a transformer, D wide, where the paper's are a
 ResNet-101's, 2048 wide, and its width of 1024 is D / 2 here; nothing is batch normalized, so that
 an image's logits do not depend on its batch; backbone and head share the recipe, the loss and the
-resolution of all compared heads. As in the authors' code, the maps are pooled by their maximum,
-what a graph gives is added to V, and a LeakyReLU of slope 0.2 follows the global context's layer.
+resolution of all compared heads; a sum over patches is scaled to their 14x14 grid, so that logits
+do not depend on the size of an input or a view. As in the authors' code, the maps are pooled by
+their maximum, what a graph gives is added to V, and a LeakyReLU of slope 0.2 follows the global
+context's layer.
 """
 
 import torch
@@ -19,6 +21,9 @@ from didvit.method import HeadOutput
 
 NEGATIVE_SLOPE = 0.2
 """Of every LeakyReLU."""
+
+PLACES = 14 * 14
+"""Of the authors' maps, at 448 pixels."""
 
 
 class ADDGCNHead(nn.Module):
@@ -57,9 +62,11 @@ def category_representations(
     """``v_c = Σ_ij m_c,ij · x'_ij``, with the sigmoid of the activations as the maps M.
 
     The semantic attention module: the features X' are selectively aggregated into one content-aware
-    representation per category. It is a sum, and so it grows with the grid.
+    representation per category. A sum grows with the grid; this is `PLACES` times the mean, which
+    is the sum on the authors' grid.
     """
-    return activations.sigmoid().flatten(2) @ features.flatten(2).mT  # B C N, B N E
+    summed = activations.sigmoid().flatten(2) @ features.flatten(2).mT  # B C N, B N E
+    return summed * (PLACES / activations[0, 0].numel())
 
 
 class StaticGraph(nn.Module):
