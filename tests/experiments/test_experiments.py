@@ -411,8 +411,9 @@ def test_the_command_measures_boxes(coco18, tmp_path, save_tiny_model, capsys, m
     monkeypatch.setitem(DATA, "cpu", ("VOCdevkit/VOC2007:test",))
     monkeypatch.setattr("didvit.experiments.boxes.SETTINGS", {"none": {"reconstraint": "none"}})
     model = save_tiny_model(tmp_path / "model", ("airplane", "cat", "person"))
-    places = ["--root", coco18.parent, "--output", tmp_path, "--model", model, "--resamples", 20]
-    assert run_command("boxes", *places) == 0
+    places = ["--root", coco18.parent, "--output", tmp_path, "--cache", tmp_path / "runs"]
+    options = ["--model", model, "--resamples", 20]
+    assert run_command("boxes", *places, *options) == 0
     results = json.loads((tmp_path / "boxes-model-cpu.json").read_text())
     names = [row["name"] for row in results["rows"]]
     assert names == ["none", "whole image", "center box of half the area"]
@@ -424,6 +425,14 @@ def test_the_command_measures_boxes(coco18, tmp_path, save_tiny_model, capsys, m
     assert "| whole image | " in text
     with Image.open(tmp_path / "boxes-model-cpu.png") as picture:
         assert picture.format == "PNG"
+    (measured,) = (tmp_path / "runs").glob("boxes-*.json")
+    before = measured.stat().st_mtime_ns
+    run_command("boxes", *places, *options)  # goes on where it stopped: at the end
+    assert measured.stat().st_mtime_ns == before
+    assert json.loads((tmp_path / "boxes-model-cpu.json").read_text()) == results
+    save_tiny_model(model, ("airplane", "cat", "person"), head="csra")
+    run_command("boxes", *places, *options)
+    assert len(list((tmp_path / "runs").glob("boxes-*.json"))) == 2
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,7 @@ CPU_HEADS = {
     "ml_gcn": {"head_rate": 3.0},
     "ms_cma": {"head_rate": 10.0},
     "ssgrl": {"head_rate": 10.0},
+    "add_gcn": {"head_rate": 0.3},
     "query2label": {"head_rate": 3.0},
 }
 """Chosen on the validation images, by steps (docs/log.md)."""

@@ -1,15 +1,20 @@
 """How good the boxes are, for every localization and re-constraint: no compared system says."""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from didvit.box_quality import BoxReport, score_boxes
-from didvit.checkpoint import load_checkpoint
-from didvit.data.boxes import read_boxes
+import safetensors.torch
+
+from didvit.box_quality import score_boxes
+from didvit.checkpoint import Checkpoint, load_checkpoint
+from didvit.data.boxes import AnnotatedImage, read_boxes
 from didvit.data.table import DataError
-from didvit.files import whole_file
+from didvit.experiments.running import digest
+from didvit.files import whole_file, write_json
 from didvit.inference import choose_device
 from didvit.presets import PAPER
 from didvit.run_folder import versions
@@ -55,6 +60,7 @@ def box_results(
     scale: str,
     root: Path,
     device: str,
+    cache: Path,
     resamples: int = 1000,
     tell: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
@@ -65,26 +71,28 @@ def box_results(
         scale: A key of `DATA`.
         root: The folder that its paths are relative to.
         device: Where to run.
+        cache: Folder for what was measured, by what it was measured on and with.
         resamples: Of the bootstrap over images.
         tell: Told what is done next.
 
     Raises:
         CheckpointError, DataError: Of the model and the data.
     """
-    labels = load_checkpoint(model).labels
-    data = {spec: read_boxes(str(root / spec), labels) for spec in DATA[scale]}
+    trained = load_checkpoint(model)
+    weights = hashlib.sha256(safetensors.torch.save(trained.model.state_dict())).hexdigest()
+    data = {spec: read_boxes(str(root / spec), trained.labels) for spec in DATA[scale]}
     rows = []
     for spec, images in data.items():
         reports = {}
         for name, changes in SETTINGS.items():
-            tell(f"{spec}: {name}")
-            checkpoint = load_checkpoint(model, {**PAPER, **changes})
-            chosen, image_size = choose_device(device), checkpoint.config.image_size
-            reports[name] = score_boxes(
-                checkpoint.model.to(chosen), images, image_size, chosen, resamples=resamples
-            )
-            if reports[name].failures:
-                raise DataError(f"an experiment needs all images: {reports[name].failures[0]}")
+            settings = {**PAPER, **changes}
+            made_with = {"weights": weights, "settings": settings, "resamples": resamples}
+            path = cache / f"boxes-{digest({**made_with, 'images': _digest(images)})}.json"
+            if not path.exists():
+                tell(f"{spec}: {name}")
+                checkpoint = load_checkpoint(model, settings)
+                write_json(path, _measure(checkpoint, images, device, resamples))
+            reports[name] = json.loads(path.read_text())
         rows += [_row(spec, name, report, "model") for name, report in reports.items()]
         # These look at no map, and are the same in every report.
         trivial = reports["none"]
@@ -99,14 +107,34 @@ def box_results(
     }
 
 
-def _row(spec: str, name: str, report: BoxReport, method: str) -> dict[str, Any]:
-    counts = (report.num_images, report.num_pairs, report.num_objects)
+def _measure(
+    checkpoint: Checkpoint, images: Sequence[AnnotatedImage], device: str, resamples: int
+) -> dict[str, Any]:
+    """The quality of boxes, by method, and what it is over."""
+    chosen, image_size = choose_device(device), checkpoint.config.image_size
+    report = score_boxes(
+        checkpoint.model.to(chosen), images, image_size, chosen, resamples=resamples
+    )
+    if report.failures:
+        raise DataError(f"an experiment needs all images: {report.failures[0]}")
     return {
-        "data": spec,
-        "name": name,
-        **dict(zip(("images", "pairs", "objects"), counts, strict=True)),
-        **asdict(report.methods[method]),
+        "counts": {
+            "images": report.num_images,
+            "pairs": report.num_pairs,
+            "objects": report.num_objects,
+        },
+        "methods": {name: asdict(quality) for name, quality in report.methods.items()},
     }
+
+
+def _digest(images: Sequence[AnnotatedImage]) -> str:
+    """A name for images and their boxes, wherever they lie."""
+    rows = [(image.image.name, image.size, image.boxes, image.labels) for image in images]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _row(spec: str, name: str, report: dict[str, Any], method: str) -> dict[str, Any]:
+    return {"data": spec, "name": name, **report["counts"], **report["methods"][method]}
 
 
 def box_markdown(results: dict[str, Any]) -> str:

@@ -29,7 +29,6 @@ Name = Literal[
 ]
 
 FIGURE_3_IMAGES = 6
-CACHE = Path("runs/experiments")
 RESAMPLES = 1000
 
 
@@ -39,7 +38,7 @@ def experiment(
     root: Path,
     scale: Literal["cpu", "paper"] = "cpu",
     output: Path = Path("experiments"),
-    cache: Path = CACHE,
+    cache: Path = Path("runs/experiments"),
     seeds: tuple[int, ...] = (0,),
     repeat_limit: float | None = None,
     images: tuple[str, ...] = (),
@@ -77,9 +76,9 @@ def experiment(
     if not seeds or len(set(seeds)) != len(seeds):
         raise ConfigError(f"--seeds is {seeds}; expected one or more different numbers")
     seed, *others = seeds
-    if name == "boxes" and (list(seeds) != [0] or repeat_limit is not None or cache != CACHE):
+    if name == "boxes" and (list(seeds) != [0] or repeat_limit is not None):
         raise ConfigError(
-            "boxes trains nothing; expected neither --seeds, --repeat-limit nor --cache with it"
+            "boxes trains nothing; expected neither --seeds nor --repeat-limit with it"
         )
     if name == "figure3" and (others or repeat_limit is not None):
         raise ConfigError("figure3 shows one model; expected one of --seeds and no --repeat-limit")
@@ -97,7 +96,7 @@ def experiment(
         raise ConfigError(f"--root {root} is no folder; expected the one that holds the data")
     console, benchmarks = stderr_console(), SCALES[scale]
     if name == "boxes":
-        return _boxes(model, scale, root, output, device, resamples)
+        return _boxes(model, scale, root, output, cache, device, resamples)
     runner = Runner(
         benchmarks,
         root.resolve(),
@@ -129,14 +128,22 @@ def experiment(
     return 0
 
 
-def _boxes(model: str, scale: str, root: Path, output: Path, device: str, resamples: int) -> int:
+def _boxes(
+    model: str, scale: str, root: Path, output: Path, cache: Path, device: str, resamples: int
+) -> int:
     from didvit.console import stderr_console
     from didvit.experiments.boxes import box_markdown, box_results, draw_boxes
     from didvit.files import whole_file, write_json
 
     console = stderr_console()
     results = box_results(
-        model, scale, root, device, resamples, lambda message: console.print(message, markup=False)
+        model,
+        scale,
+        root,
+        device,
+        cache,
+        resamples,
+        lambda message: console.print(message, markup=False),
     )
     stem = f"boxes-{scale}" if model == "default" else f"boxes-{Path(model).name}-{scale}"
     write_json(output / f"{stem}.json", results)
