@@ -170,7 +170,7 @@ def test_a_new_head_is_not_the_one_that_the_start_fits(make_runner, seed, new_he
     assert config.seed == runner.config_of(ROWS[0], seed).seed
 
 
-def test_rows_of_different_seeds_learn_from_different_batches(make_runner):
+def test_rows_of_different_seeds_have_different_seeds_in_training(make_runner):
     runner = make_runner(Steps())
     kept = replace(runner.benchmarks["coco"], new_heads=False)
     for benchmark in (runner.benchmarks["coco"], kept):

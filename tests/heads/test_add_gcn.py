@@ -170,6 +170,10 @@ def test_width_is_half_of_the_tokens():
     assert ADDGCNHead(10, 3, 7).transform.out_channels == 7
 
 
+def test_no_images_have_no_logits():
+    assert ADDGCNHead(6, 4)(torch.randn(0, 6, 2, 3)).logits.shape == (0, 4)
+
+
 def test_an_image_does_not_depend_on_its_batch():
     head, tokens = ADDGCNHead(6, 4).train(), torch.randn(3, 6, 2, 2)
     torch.testing.assert_close(head(tokens[:1]).logits, head(tokens).logits[:1])

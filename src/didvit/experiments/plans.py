@@ -164,10 +164,10 @@ TABLE_3 = Experiment(
         _ablation("hadamard", {}, {"mAP": 83.2}),
         _ablation("sum", {"reconstraint": "sum"}, {"mAP": 82.0}),
         _ablation("none", {"reconstraint": "none"}, {"mAP": 82.5}),
-        _ablation("hadamard, rows", {"normalization": "row"}, {}),
-        _ablation("shifted (ours)", {"reconstraint": "shifted"}, {}),
-        _ablation("sigmoid (ours)", {"reconstraint": "sigmoid"}, {}),
-        _ablation("scaled_sum (ours)", {"reconstraint": "scaled_sum"}, {}),
+        _ablation("hadamard, rows", {"normalization": "row"}),
+        _ablation("shifted (ours)", {"reconstraint": "shifted"}),
+        _ablation("sigmoid (ours)", {"reconstraint": "sigmoid"}),
+        _ablation("scaled_sum (ours)", {"reconstraint": "scaled_sum"}),
     ),
     "The spatial map is about 1/N, so that sum is none in disguise.",
     ("hadamard",),
@@ -195,11 +195,11 @@ FIGURE_2 = Experiment(
     "Figure 2: the threshold λ and the number K of views",
     (
         *(
-            _ablation(f"λ = {value}", {"box_threshold": value}, {}, curve="λ, K = 4", x=value)
+            _ablation(f"λ = {value}", {"box_threshold": value}, curve="λ, K = 4", x=value)
             for value in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
         ),
         *(
-            _ablation(f"K = {value}", {"top_n": value}, {}, curve="K, λ = 0.6", x=value)
+            _ablation(f"K = {value}", {"top_n": value}, curve="K, λ = 0.6", x=value)
             for value in (0, 1, 2, 4, 6, 8)
         ),
     ),

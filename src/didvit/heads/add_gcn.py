@@ -66,7 +66,7 @@ def category_representations(
     is the sum on the authors' grid.
     """
     summed = activations.sigmoid().flatten(2) @ features.flatten(2).mT  # B C N, B N E
-    return summed * (PLACES / activations[0, 0].numel())
+    return summed * (PLACES / activations.shape[-2:].numel())
 
 
 class StaticGraph(nn.Module):
