@@ -14,7 +14,7 @@ from pathlib import Path
 from didvit.experiments.boxes import box_markdown
 from didvit.experiments.measures import score
 from didvit.experiments.plans import EXPERIMENTS
-from didvit.experiments.results import difference_text, markdown
+from didvit.experiments.results import difference_text, markdown, most_seeds
 from didvit.method import NORMALIZATIONS
 from didvit.model_card import LIMITS
 
@@ -309,7 +309,8 @@ def _seeds_text(path: str) -> str:
 def _filled(text: str) -> str:
     """A text with our mAP in place of ``{experiment/row/steps}``, or ``.../fusion}``.
 
-    ``{less/experiment/row/steps}`` is what a row adds to its reference, with its interval;
+    ``{less/experiment/row/steps}`` is what a row adds to its reference, with its interval, and
+    ``{pair/experiment/row (budget)/row (budget)}`` what the first adds to the second;
     ``{difference/one experiment/row/steps/other experiment/row/steps}`` is one less the other,
     over the seeds that both have.
     """
@@ -319,7 +320,10 @@ def _filled(text: str) -> str:
         if parts[0] == "difference":
             return f"{_difference(_row(*parts[1:4]), _row(*parts[4:])):.1f}"
         if parts[0] == "less":
-            return difference_text(_row(*parts[1:]))
+            return difference_text(_row(*parts[1:]), most_seeds(_experiment(parts[1])))
+        if parts[0] == "pair":
+            pairs = _experiment(parts[1])["pairs"]
+            return difference_text(next(pair for pair in pairs if pair["rows"] == parts[2:]))
         if len(parts) == 4:
             return f"{score({**_row(*parts[:3]), 'fusion': parts[3]}):.1f}"
         return f"{score(_row(*parts)):.1f}"
@@ -328,9 +332,13 @@ def _filled(text: str) -> str:
 
 
 def _row(name: str, row_name: str, steps: str) -> dict:
-    rows = _read(f"results/experiments/{name}-cpu.json")["rows"]
+    rows = _experiment(name)["rows"]
     (row,) = (row for row in rows if (row["name"], row["steps"]) == (row_name, int(steps)))
     return row
+
+
+def _experiment(name: str) -> dict:
+    return _read(f"results/experiments/{name}-cpu.json")
 
 
 def _difference(row: dict, other: dict) -> float:

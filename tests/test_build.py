@@ -5,6 +5,7 @@ import torch
 
 from didvit.build import build_model
 from didvit.config import ModelConfig
+from didvit.heads import LabelKnowledge
 from didvit.hypotheses import LOCALIZERS
 from didvit.method import FUSIONS, NORMALIZATIONS, RECONSTRAINTS, SELECTORS
 from didvit.weights import WeightsError
@@ -68,3 +69,12 @@ def test_without_pretrained_weights_none_are_looked_for():
     assert build_model(config, 5, pretrained=False).top_n == 2
     with pytest.raises(ValueError, match=r"none\.safetensors"):
         build_model(config, 5)
+
+
+def test_ms_cma_looks_at_three_depths():
+    config = dataclasses.replace(TINY, head="ms_cma", label_embeddings="random")
+    knowledge = LabelKnowledge(torch.ones(3, 3), torch.randn(3, 8))
+    model = build_model(config, 3, knowledge=knowledge)
+    depth = len(model.backbone.vit.blocks)
+    assert model.backbone.levels == [depth // 3 - 1, 2 * depth // 3 - 1, depth - 1]
+    assert build_model(TINY, 3).backbone.levels == [depth - 1]

@@ -542,7 +542,10 @@ def test_missing_table(evaluate, tmp_path):
     assert_one_line_error(evaluate("--data", tmp_path / "missing.csv"), "there is no such file")
 
 
-@pytest.mark.parametrize(("option", "value"), [("--device", "nonsense"), ("--batch-size", "0")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--device", "nonsense"), ("--device", "meta"), ("--batch-size", "0"), ("--workers", "-1")],
+)
 def test_impossible_settings_of_evaluate(evaluate, table, option, value):
     assert_one_line_error(evaluate("--data", table, option, value), value)
 
@@ -662,6 +665,36 @@ def test_submission(evaluate_voc2012, tmp_path):
     assert result.out == ""  # nothing is known, so nothing is measured
     assert validate_submission(tmp_path / "files", IMAGE_IDS, voc.LABELS) == []
     assert_one_line_error(evaluate_voc2012(), "nothing can be measured", "--submission")
+
+
+def test_a_submission_is_named_after_its_split(didvit, save_tiny_model, tmp_path):
+    model = save_tiny_model(tmp_path / "model", ("cat", "dog"))
+    save(tmp_path / "photos" / "val" / "cat" / "one.jpg")
+    folder, data = tmp_path / "files", f"{tmp_path / 'photos'}:val"
+    assert didvit("evaluate", "--model", model, "--data", data, "--submission", folder).code == 0
+    names = {path.name for path in folder.rglob("*.txt")}
+    assert names == {"comp1_cls_val_cat.txt", "comp1_cls_val_dog.txt"}
+    check = "data", "check-submission", folder, "--data", data, "--model", model
+    assert didvit(*check).code == 0
+
+
+@pytest.mark.parametrize("option", [("--json", "metrics.json"), ("--resamples", 10)])
+def test_metrics_of_unlabeled_images_are_refused(evaluate_voc2012, tmp_path, option):
+    result = evaluate_voc2012("--submission", tmp_path / "files", *option)
+    assert_one_line_error(result, "nothing can be measured", "neither --json nor --resamples")
+    assert not (tmp_path / "files").exists()
+
+
+def test_names_that_cannot_be_submitted_are_refused_before_scoring(
+    didvit, save_tiny_model, tmp_path, monkeypatch
+):
+    model = save_tiny_model(tmp_path / "model", ("cat", "dog"))
+    for folder in ("a", "b"):
+        save(tmp_path / folder / "same.jpg")
+    table = write_table(tmp_path / "t.csv", "a/same.jpg,cat", "b/same.jpg,dog")
+    arguments = "evaluate", "--model", model, "--data", table, "--submission", tmp_path / "files"
+    monkeypatch.setattr("didvit.evaluation.score_table", None)
+    assert_one_line_error(didvit(*arguments), "image id same occurs twice")
 
 
 def test_submission_needs_every_image(evaluate_voc2012, tmp_path):
@@ -849,3 +882,13 @@ def test_documented_commands_parse(didvit, monkeypatch, command):
         monkeypatch.setattr(cli, name, stub)
     result = didvit(*shlex.split(command)[1:])
     assert result.code == 0, result.err
+
+
+def test_check_refuses_fewer_workers_than_none(didvit, squares):
+    result = didvit("data", "check", squares[0], "--workers", -1)
+    assert_one_line_error(result, "--workers is -1; expected 0 or more")
+
+
+def test_a_file_is_no_folder_of_a_report(didvit, squares):
+    result = didvit("data", "check", squares[0], "--json", squares[0] / "report.json")
+    assert_one_line_error(result, "the folder of --json", "is a file; expected a folder")

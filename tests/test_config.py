@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import re
 from pathlib import Path
 from typing import get_args
@@ -57,7 +58,7 @@ class TestModelConfig:
 
     @pytest.mark.parametrize("name", CHOICES)
     def test_other_choices_are_refused(self, name):
-        with pytest.raises(ConfigError, match=f"{name} is nonsense; expected ") as caught:
+        with pytest.raises(ConfigError, match=f"{name} is 'nonsense'; expected ") as caught:
             ModelConfig(**{name: "nonsense"})
         assert all(choice in str(caught.value) for choice in CHOICES[name])
 
@@ -134,6 +135,16 @@ class TestTrainConfig:
             ("small_steps", {"small_steps": 501}),
             ("small_steps", {"small_steps": -1}),
             ("small_size", {"small_size": (0, 16)}),
+            ("small_size", {"small_size": (56, 56)}),  # there are no small steps
+            ("small_size", {"small_size": 56}),
+            ("learning_rate", {"learning_rate": float("inf")}),
+            ("weight_decay", {"weight_decay": float("inf")}),
+            ("clip_norm", {"clip_norm": float("inf")}),
+            ("steps", {"steps": 10.0}),
+            ("steps", {"steps": True}),
+            ("learning_rate", {"learning_rate": "0.1"}),
+            ("freeze_backbone", {"freeze_backbone": 0}),
+            ("output", {"output": "runs/mine"}),
             ("layer_decay", {"layer_decay": 0.0, "freeze_backbone": False}),
             ("layer_decay", {"layer_decay": 1.1, "freeze_backbone": False}),
             ("layer_decay", {"layer_decay": 0.9}),
@@ -314,7 +325,7 @@ class TestJson:
             model_config_from_json(values)
 
     def test_impossible_settings_are_refused(self):
-        with pytest.raises(ConfigError, match="fusion is sum"):
+        with pytest.raises(ConfigError, match="fusion is 'sum'"):
             model_config_from_json({**to_json(TINY), "fusion": "sum"})
 
     def test_a_file_of_an_early_version_means_what_it_meant(self):
@@ -334,3 +345,25 @@ class TestJson:
         assert model_config_from_json({**values, "view_size": None}).view_scale == 1
         with pytest.raises(ConfigError, match="unknown view_size"):
             model_config_from_json({**values, "view_size": [16, 32]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (ModelConfig, {"backbone": 5}, "backbone is 5; expected a text"),
+        (ModelConfig, {"top_n": 1.5}, "top_n is 1.5; expected a whole number"),
+        (ModelConfig, {"csra_heads": "4"}, "csra_heads is '4'; expected a whole number or none"),
+        (ModelConfig, {"box_padding": math.inf}, "box_padding is inf; expected a finite number"),
+        (ModelConfig, {"image_size": [224, 224]}, "expected a tuple, of a whole number each"),
+        (DataConfig, {"train": "train.csv", "val": "v"}, "train is 'train.csv'; expected a tuple"),
+        (LossConfig, {"global_weight": None}, "global_weight is None; expected a finite number"),
+    ],
+)
+def test_values_of_another_type(kind, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        kind(**settings)
+
+
+def test_whole_numbers_are_numbers():
+    assert ModelConfig(box_padding=1).box_padding == 1
+    assert train_config(learning_rate=None, clip_norm=1).clip_norm == 1

@@ -52,6 +52,9 @@ def test_globs(tmp_path):
     ]
     with pytest.raises(ImageError, match="no file matches"):
         find_images([tmp_path / "*.webp"])
+    (tmp_path / "only.folder").mkdir()
+    with pytest.raises(ImageError, match="no file matches; folders do"):
+        find_images([tmp_path / "only.*"])
 
 
 def test_names_with_glob_characters_are_names_first(tmp_path):

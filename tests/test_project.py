@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import didvit
+from didvit.experiments.benchmarks import SCALES
 from didvit.experiments.boxes import box_markdown
+from didvit.experiments.plans import EXPERIMENTS as PLANNED
 from didvit.experiments.results import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,3 +103,27 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+PLANS = [path for path in EXPERIMENT_TABLES if not path.name.startswith("boxes")]
+
+
+@pytest.mark.parametrize("name", [path.stem for path in PLANS])
+def test_results_are_of_the_plan_as_it_is(name):
+    content = json.loads((ROOT / "results" / "experiments" / f"{name}.json").read_text())
+    plan = PLANNED[name.removesuffix("-cpu")]
+    assert (content["title"], content["differs"]) == (plan.title, plan.differs)
+    for row in content["rows"]:
+        planned = plan.row(row["name"], row["budget"])
+        benchmark = SCALES["cpu"][planned.data]
+        assert row["paper"] == planned.paper
+        assert row["changes"] == benchmark.changes(planned.model)
+        assert row["scored_with"] == planned.scored_with
+        assert row["benchmark"] == benchmark.summary
+        assert row["reference"] == plan.reference(planned).name
+
+
+def test_pictures_of_the_page_are_those_of_the_results():
+    for picture in (ROOT / "docs" / "experiments").iterdir():
+        original = ROOT / "results" / "experiments" / picture.name
+        assert picture.read_bytes() == original.read_bytes(), "run: python results/generate.py"

@@ -10,14 +10,21 @@ import importlib.metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from didvit.config import ModelConfig, TrainConfig
+    from didvit.config import ConfigError, DataConfig, LossConfig, ModelConfig, TrainConfig
+    from didvit.data.images import ImageError
+    from didvit.data.table import DataError
     from didvit.inference import Predictor, load
     from didvit.prediction import Failure, Label, Prediction, Region
     from didvit.training import train
 
 __all__ = [
+    "ConfigError",
+    "DataConfig",
+    "DataError",
     "Failure",
+    "ImageError",
     "Label",
+    "LossConfig",
     "ModelConfig",
     "Prediction",
     "Predictor",
@@ -28,6 +35,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ConfigError": "config",
+    "DataConfig": "config",
+    "DataError": "data.table",
+    "ImageError": "data.images",
+    "LossConfig": "config",
     "ModelConfig": "config",
     "Predictor": "inference",
     "TrainConfig": "config",

@@ -99,13 +99,18 @@ def load_checkpoint(
         content = json.loads(config_path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT_VERSION:
             raise ConfigError(
-                f"format {content['format']}, and this version reads {FORMAT_VERSION}"
+                f"it has format {content['format']}, and this version of didvit reads "
+                f"{FORMAT_VERSION}; use the didvit that wrote it"
             )
         labels, config = tuple(content["labels"]), model_config_from_json(content["model"])
         if not isinstance(content["labels"], list) or not all(isinstance(x, str) for x in labels):
             raise ConfigError("labels are not a list of texts")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{config_path} cannot be used: {error!r}") from error
+    except KeyError as error:
+        raise CheckpointError(
+            f"{config_path} cannot be used: there is no {error}; expected a file that didvit wrote"
+        ) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{config_path} cannot be used: {error}") from error
     try:
         state = unpack(safetensors.torch.load_file(weights_path))
     except (safetensors.SafetensorError, KeyError, RuntimeError) as error:

@@ -107,7 +107,8 @@ def _train_command(recipe: TrainConfig | None, arguments: list[str]) -> Callable
     command.__doc__ = cleandoc(train.__doc__ or "")
     if arguments[:1] == ["train"]:
         summaries = [f"{name}: {known.summary}." for name, known in RECIPES.items()]
-        command.__doc__ = "\n\n".join([command.__doc__, "Recipes:", *summaries])
+        title = "Recipes ('didvit train NAME --data.root DIR', NAME directly behind 'train'):"
+        command.__doc__ = "\n\n".join([command.__doc__, title, *summaries])
     return command
 
 

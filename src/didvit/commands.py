@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TextIO
 import tyro
 
 from didvit.config import ConfigError, TrainConfig, to_json
+from didvit.options import RESAMPLES, check_count, check_file, check_folder
 from didvit.presets import PRESETS, Preset
 
 SUCCESS, SOMETHING_FAILED = 0, 3
@@ -117,7 +118,7 @@ def evaluate(
     competition: OptionalCompetition = None,
     difficult: Literal["ignore", "positive", "negative"] = "ignore",
     without_labels: Literal["keep", "drop"] = "keep",
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     batch_size: int = 8,
     workers: int = 2,
     device: str = "auto",
@@ -136,9 +137,9 @@ def evaluate(
         competition: With --submission: comp1 (the default) for a model that learned from VOC's
             training and validation data alone, comp2 for one that learned from other data too.
         difficult: VOC's labels with difficult objects alone: unknown, present or absent.
-        without_labels: COCO's images without any object: kept or left out.
-        resamples: Of the bootstrap for the intervals of mAP, which takes minutes on tens of
-            thousands of images; 0 leaves them out.
+        without_labels: Images without any label (COCO has some): kept or left out.
+        resamples: Resamples of the bootstrap for the intervals of mAP, which takes minutes on tens
+            of thousands of images; 0 leaves them out.
         batch_size: Images that the network takes at once.
         workers: Processes that read images; 0 reads in the command's own.
         device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
@@ -152,6 +153,7 @@ def evaluate(
     from didvit.evaluation import report, score_table, submit
     from didvit.files import write_json
     from didvit.inference import choose_device
+    from didvit.submission import check_names, image_ids, submitted_split
 
     check_file("--json", json)
     check_folder("--submission", submission)
@@ -160,9 +162,8 @@ def evaluate(
             f"--competition {competition} is for the files of a submission; expected "
             "--submission DIR with it"
         )
-    for name, value in (("resamples", resamples), ("workers", workers)):
-        if value < 0:
-            raise ConfigError(f"--{name} is {value}; expected 0 or more")
+    check_count("--resamples", resamples)
+    check_count("--workers", workers)
     checkpoint = load_checkpoint(model, PRESETS[preset] if preset else {})
     table = read_dataset(
         data, checkpoint.labels, difficult=difficult, without_labels=without_labels
@@ -173,6 +174,13 @@ def evaluate(
             f"data {data} says of no label whether it is there, so that nothing can be measured; "
             "--submission DIR writes the scores themselves"
         )
+    if not labeled and (json or resamples != RESAMPLES):
+        raise ConfigError(
+            f"data {data} says of no label whether it is there, so that nothing can be measured; "
+            "expected neither --json nor --resamples with it"
+        )
+    if submission:  # before hours of scoring
+        check_names(image_ids(table.images), table.labels)
     chosen, console = choose_device(device), stderr_console()
     network, image_size = checkpoint.model.to(chosen), checkpoint.config.image_size
     with bar("evaluating", len(table), console) as advance:
@@ -180,7 +188,9 @@ def evaluate(
     for failure in scores.failures:
         console.print(f"[red]failed[/red] {escape(failure)}")
     if submission:
-        submit(submission, scores, table, checkpoint.config.fusion, competition or "comp1")
+        competition = competition or "comp1"
+        fusion, split = checkpoint.config.fusion, submitted_split(data)
+        submit(submission, scores, table, fusion, split, competition)
         console.print(f"the files for the evaluation server are in {escape(str(submission))}")
     if labeled:
         result = report(scores, checkpoint.labels, resamples)
@@ -234,18 +244,6 @@ def pack(
     size = (output / "model.safetensors").stat().st_size
     stderr_console().print(f"{output}: {size / 1e6:.1f} MB", markup=False)
     return SUCCESS
-
-
-def check_file(option: str, path: Path | None) -> None:
-    """Refuse a folder where a file is to be written."""
-    if path and path.is_dir():
-        raise ConfigError(f"{option} {path} is a folder; expected a file")
-
-
-def check_folder(option: str, path: Path | None) -> None:
-    """Refuse a file where a folder is to be written."""
-    if path and path.exists() and not path.is_dir():
-        raise ConfigError(f"{option} {path} is a file; expected a folder")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
 EARLY = {
@@ -33,14 +34,37 @@ def _expect(holds: bool, config: Any, name: str, expected: str) -> None:
         raise ConfigError(f"{name} is {getattr(config, name)}; expected {expected}")
 
 
-def _check_choices(config: Any) -> None:
-    """Refuse values outside their ``Literal`` types, which Python itself does not check."""
+def _check_types(config: Any) -> None:
+    """Refuse what is not of its field's type, which Python itself does not check, and infinity."""
     for field in dataclasses.fields(config):
-        if get_origin(field.type) is Literal:
-            choices = get_args(field.type)
-            _expect(
-                getattr(config, field.name) in choices, config, field.name, " or ".join(choices)
-            )
+        value = getattr(config, field.name)
+        if not _is_of(value, field.type):
+            expected = _describe(field.type)
+            raise ConfigError(f"{field.name} is {value!r}; expected {expected}")
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is UnionType:
+        return any(_is_of(value, part) for part in get_args(kind))
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_is_of(item, get_args(kind)[0]) for item in value)
+    if kind is float:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and math.isfinite(value)
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+
+
+def _describe(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(get_args(kind))
+    if get_origin(kind) is UnionType:
+        return " or ".join(map(_describe, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return f"a tuple, of {_describe(get_args(kind)[0])} each"
+    words = {int: "a whole number", float: "a finite number", str: "a text", NoneType: "none"}
+    return words.get(kind, f"a {kind.__name__}")
 
 
 @dataclass(frozen=True)
@@ -107,7 +131,7 @@ class ModelConfig:
     """How global and local logits become the prediction."""
 
     def __post_init__(self):
-        _check_choices(self)
+        _check_types(self)
         if self.csra_heads is not None:
             _expect(self.head == "csra", self, "csra_heads", f"none: the head is {self.head}")
             _expect(self.csra_heads in (1, 2, 4, 6, 8), self, "csra_heads", "1, 2, 4, 6 or 8")
@@ -151,12 +175,12 @@ class DataConfig:
     difficult: Literal["ignore", "positive", "negative"] = "ignore"
     """VOC's labels of which an image has difficult objects alone: unknown, present or absent."""
     without_labels: Literal["keep", "drop"] = "keep"
-    """COCO's images without any object, which some papers leave out."""
+    """Images without any label (COCO has some), which some papers leave out."""
     workers: int = 2
     """Processes that read images beside the training; 0 reads in the training's own."""
 
     def __post_init__(self):
-        _check_choices(self)
+        _check_types(self)
         _expect(len(self.train) > 0, self, "train", "at least one data set")
         _expect(self.workers >= 0, self, "workers", "0 or more")
 
@@ -176,10 +200,11 @@ class LossConfig:
     """Of the loss of the local branch."""
 
     def __post_init__(self):
-        _check_choices(self)
+        _check_types(self)
         for name in ("global_weight", "local_weight"):
             _expect(getattr(self, name) >= 0, self, name, "0 or more")
-        _expect(self.global_weight > 0 or self.local_weight > 0, self, "global_weight", "> 0")
+        learns = self.global_weight > 0 or self.local_weight > 0
+        _expect(learns, self, "global_weight", "> 0, as local_weight is 0: nothing would learn")
 
 
 @dataclass(frozen=True)
@@ -193,7 +218,8 @@ class TrainConfig:
     loss: LossConfig = LossConfig()
     start_from: str | None = None
     """Begin with the weights of a trained model: 'default', or a run folder. Where labels and head
-    settings are the same, its head is taken over, with what it knows of the labels."""
+    settings are the same, its head is taken over, with what it knows of the labels. model.weights
+    then plays no part."""
     steps: int = 500
     """Batches to learn from."""
     global_steps: int | None = None
@@ -272,7 +298,7 @@ class TrainConfig:
     """'auto' takes CUDA GPUs where there are any; or a torch device such as 'cpu' or 'mps'."""
 
     def __post_init__(self):
-        _check_choices(self)
+        _check_types(self)
         positive = ("steps", "batch_size", "accumulate", "evaluate_every", "save_every")
         for name in (*positive, "devices", "num_nodes"):
             _expect(getattr(self, name) > 0, self, name, "1 or more")
@@ -296,12 +322,15 @@ class TrainConfig:
             expected = "> 0 in the global steps (global_steps 0 has none)"
             _expect(self.num_global_steps == 0, self.loss, "global_weight", expected)
         if self.model.top_n == 0 or self.num_global_steps == self.steps:
-            mend = "" if self.model.top_n == 0 else " (global_steps 0 has all of them do so)"
+            mend = "" if self.model.top_n == 0 else " (with global_steps 0 all steps do)"
             for name in ("global_weight", "local_weight"):
                 expected = f"1, as no step learns from regions{mend}"
                 _expect(getattr(self.loss, name) == 1, self.loss, name, expected)
         _expect(len(self.small_size) == 2, self, "small_size", "a height and a width in pixels")
         _expect(min(self.small_size) > 0, self, "small_size", "a height and a width in pixels")
+        is_default = self.small_size == TrainConfig.small_size
+        expected = f"{TrainConfig.small_size}, the default, as small_steps is 0"
+        _expect(self.small_steps > 0 or is_default, self, "small_size", expected)
         _expect(self.learning_rate is None or self.learning_rate > 0, self, "learning_rate", "> 0")
         _expect(0 < self.layer_decay <= 1, self, "layer_decay", "a number in (0, 1]")
         _expect(self.head_rate > 0, self, "head_rate", "> 0")
@@ -311,9 +340,10 @@ class TrainConfig:
         _expect(0 <= self.ema < 1, self, "ema", "a number in [0, 1)")
         _expect(self.freeze_blocks >= 0, self, "freeze_blocks", "0 or more")
         if self.freeze_backbone:
-            _expect(self.freeze_blocks == 0, self, "freeze_blocks", "0: the whole backbone is")
+            frozen = "as the whole backbone is frozen (no_freeze_backbone frees it)"
+            _expect(self.freeze_blocks == 0, self, "freeze_blocks", f"0, {frozen}")
             for name in ("layer_decay", "head_rate"):
-                _expect(getattr(self, name) == 1, self, name, "1: the backbone is frozen")
+                _expect(getattr(self, name) == 1, self, name, f"1, {frozen}")
         _expect(0 <= self.seed < 2**31, self, "seed", "0 to 2147483647")
         if self.init_seed is not None:
             _expect(0 <= self.init_seed < 2**31, self, "init_seed", "0 to 2147483647")

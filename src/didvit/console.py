@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: bars, log lines and tables. All of it goes to stderr."""
+"""What a person at a terminal sees: bars and log lines, on stderr, and tables, on stdout."""
 
 import datetime
 import time

@@ -11,9 +11,9 @@ from didvit.commands import (
     Competition,
     OptionalFile,
     OptionalModel,
-    check_file,
 )
 from didvit.config import ConfigError
+from didvit.options import check_count, check_file
 
 
 def check(
@@ -43,6 +43,7 @@ def check(
         raise ConfigError("no data set: expected one or more after 'didvit data check'")
     check_file("--json", json)
     check_file("--picture", picture)
+    check_count("--workers", workers)
     if picture and picture.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ConfigError(f"--picture {picture} is no picture; expected a .png or .jpg file")
     from rich.console import Console
@@ -99,11 +100,11 @@ def check_submission(
     from didvit.checkpoint import load_checkpoint
     from didvit.console import stderr_console
     from didvit.data.datasets import read_dataset
-    from didvit.submission import image_ids, validate_submission
+    from didvit.submission import image_ids, submitted_split, validate_submission
 
     table = read_dataset(data, load_checkpoint(model).labels if model else None)
     problems = validate_submission(
-        folder, image_ids(table.images), table.labels, competition=competition
+        folder, image_ids(table.images), table.labels, submitted_split(data), competition
     )
     for problem in problems:
         print(problem)
@@ -133,7 +134,10 @@ def download(
     year, _, part = split.removeprefix("VOC").partition(":")
     parts = {"2007": ("train", "val", "trainval", "test"), "2012": ("train", "val", "trainval")}
     if part not in parts.get(year, ()):
-        raise ConfigError(f"there is no {split!r} to download; expected, say, VOC2007:trainval")
+        known = ", ".join(
+            f"VOC{year}:{part}" for year, all_parts in parts.items() for part in all_parts
+        )
+        raise ConfigError(f"there is no {split!r} to download; expected one of {known}")
     folder = download_voc(root, cast(Any, year), part)
     print(f"{folder}:{part}")
     return SUCCESS

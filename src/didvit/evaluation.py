@@ -92,7 +92,7 @@ class Report:
     failures: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``didvit evaluate --json`` writes it."""
+        """JSON values; ``didvit evaluate --json`` adds model, settings and data."""
         fusions = {
             name: {
                 **asdict(fusion),
@@ -234,6 +234,7 @@ def submit(
     scores: Scores,
     table: Table,
     fusion: str,
+    split: str = "test",
     competition: Competition = "comp1",
 ) -> None:
     """Write the files for VOC 2012's evaluation server: a logit for every image and label.
@@ -244,4 +245,4 @@ def submit(
     if scores.failures:
         raise DataError(f"a submission needs all images, but {'; '.join(scores.failures[:1])}")
     ids = image_ids(table.images)
-    write_submission(folder, ids, scores.fused(fusion), table.labels, competition=competition)
+    write_submission(folder, ids, scores.fused(fusion), table.labels, split, competition)

@@ -18,6 +18,8 @@ from didvit.presets import PRESETS, Preset
 
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 
+DEVICES = "auto, cpu, cuda, cuda:N or mps"
+
 
 class Predictor:
     """A trained model that takes photographs.
@@ -221,8 +223,11 @@ def choose_device(device: str | torch.device | None) -> torch.device:
             torch.empty(0, device=chosen)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(
-                f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}"
+                f"device {str(device)!r} cannot be used; expected {DEVICES} "
+                f"({str(error).splitlines()[0]})"
             ) from error
+        if chosen.type == "meta":  # which holds no numbers
+            raise ConfigError(f"device 'meta' cannot be used; expected {DEVICES}")
         return chosen
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

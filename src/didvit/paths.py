@@ -76,6 +76,7 @@ def _expand(path: Path, leave_out: Path | None) -> list[Path]:
         matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
         images = [file for match in matches for file in ([match] if match.is_file() else [])]
         if not images:
-            raise ImageError(f"{path}: no file matches")
+            more = "; folders do, which are read by their own names" if matches else ""
+            raise ImageError(f"{path}: no file matches{more}")
         return images
     return [path]

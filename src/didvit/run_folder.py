@@ -118,9 +118,12 @@ class RunFolder:
 def versions() -> dict[str, str]:
     """What a result depends on besides its settings."""
     packages = ("didvit", "torch", "torchvision", "timm", "numpy", "opencv-python-headless")
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads"
+    if torch.cuda.is_available():
+        machine += f", {torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
     return {
         "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "machine": machine,
         **{name: _version(name) for name in packages},
     }
 

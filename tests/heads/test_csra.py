@@ -135,3 +135,8 @@ def test_numbers_of_heads_without_a_schedule_are_refused(num_heads):
 
 def test_every_schedule_was_tested():
     assert TEMPERATURES.keys() == SCHEDULES.keys()
+
+
+def test_defaults_are_the_authors_of_voc():
+    head = CSRAHead(4, 3)
+    assert (head.temperatures, head.attention_weight) == (TEMPERATURES[1], 0.1)

@@ -183,3 +183,11 @@ def test_state_round_trip_at_every_grid():
 def test_settings_that_do_not_fit_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         MLDecoderHead(5, 4, **settings)
+
+
+def test_defaults_are_the_papers():
+    head = MLDecoderHead(3, 150)
+    assert head.group_queries.shape == (75, 768)  # 150 categories, two to each of at most 100
+    assert head.cross_attention.num_heads == 8
+    assert head.feedforward[0].out_features == 2048
+    assert head.dropout.p == head.feedforward[2].p == 0.1

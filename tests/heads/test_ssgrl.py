@@ -180,3 +180,8 @@ def test_grid_may_vary_from_call_to_call(randomized):
     assert many.semantic_maps.shape == (1, 3, 3, 5)
     torch.testing.assert_close(many.logits, one.logits)
     torch.testing.assert_close(many.semantic_maps, one.semantic_maps.expand(1, 3, 3, 5))
+
+
+def test_defaults_are_the_papers_steps_and_half_the_width():
+    head = SSGRLHead(8, LabelKnowledge(torch.ones(3, 3), torch.randn(3, 5)))
+    assert (head.steps, head.attention.joint.out_features) == (3, 4)

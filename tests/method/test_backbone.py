@@ -287,3 +287,29 @@ def test_scaled_sizes_are_whole_patches(make_vit, image_size, scale, expected):
     backbone = ViTBackbone(make_vit())
     assert backbone.patch_size == (8, 8)
     assert backbone.scaled_size(image_size, scale) == expected
+
+
+@pytest.mark.parametrize(
+    ("depth", "num_levels", "blocks"),
+    [(5, 1, [4]), (5, 2, [1, 4]), (5, 3, [0, 2, 4]), (6, 3, [1, 3, 5]), (2, 2, [0, 1])],
+)
+def test_tokens_of_several_blocks(make_vit, depth, num_levels, blocks):
+    """Of evenly spaced blocks, the last among them, each through the final norm, in their order."""
+    vit, images = make_vit(depth=depth, reg_tokens=2), torch.rand(2, 3, 16, 24)
+    captured = {}
+    for i, block in enumerate(vit.blocks):
+        block.register_forward_hook(lambda *call, i=i: captured.update({i: call[2]}))
+    with torch.no_grad():
+        timm_tokens(vit, images)
+        expected = torch.cat([vit.norm(captured[i])[:, 3:] for i in blocks], dim=-1)
+        backbone = ViTBackbone(vit, MEAN, STD, num_levels)
+        tokens, with_attention = backbone(images), backbone.forward_with_attention(images)
+    assert tokens.shape == (2, 24 * num_levels, 2, 3)
+    torch.testing.assert_close(tokens.flatten(2).mT, expected)
+    torch.testing.assert_close(with_attention.patch_tokens, tokens, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_levels", [0, 3])
+def test_more_levels_than_blocks(make_vit, num_levels):
+    with pytest.raises(ValueError, match=f"num_levels is {num_levels}; expected 1 to 2"):
+        ViTBackbone(make_vit(), num_levels=num_levels)

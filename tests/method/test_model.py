@@ -11,7 +11,7 @@ from didvit.method.backbone import ViTBackbone
 from didvit.method.localization import LOCALIZERS
 from didvit.method.model import FUSIONS, DiD, multi_view_loss
 from didvit.method.reconstraint import RECONSTRAINTS
-from didvit.method.rollout import NORMALIZATIONS
+from didvit.method.rollout import NORMALIZATIONS, attention_rollout
 from didvit.method.selection import SELECTORS
 from didvit.method.semantic import SemanticHead
 from didvit.method.views import crop_and_resize, pad_boxes, scale_boxes, tile_boxes
@@ -729,3 +729,15 @@ def test_padded_boxes_are_what_views_are_cut_at(make_model):
 def test_impossible_views_are_refused(make_model, settings, named):
     with pytest.raises(ValueError, match=named):
         make_model(**settings)
+
+
+def test_the_order_of_the_rollout_reaches_the_look(make_model):
+    images = torch.rand(2, 3, 16, 24)
+    spatial_maps = {}
+    for order in ("descending", "ascending"):
+        model = make_model({"depth": 3}, rollout_order=order)
+        _, attentions = model.backbone.forward_with_attention(images)
+        attentions = attentions if order == "descending" else attentions[::-1]
+        spatial_maps[order] = model.look(images).spatial_map
+        torch.testing.assert_close(spatial_maps[order], attention_rollout(attentions, (2, 3)))
+    assert not torch.allclose(*spatial_maps.values())

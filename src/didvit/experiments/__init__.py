@@ -5,8 +5,12 @@ budget. A trained model is kept by what it was trained with, so that rows and ex
 
     benchmarks.py   data, recipe and start, at the paper's scale and at one for a CPU
     plans.py        the experiments, with the paper's numbers
-    running.py      trains and scores rows, each once
+    trainer.py      trains rows, each once
+    running.py      scores them, each once, and compares them
     results.py      JSON, a table and a figure: the paper's number and ours, side by side
+    measures.py     what a row of the JSON says, over its seeds
+    figures.py      the figure of an experiment
+    boxes.py        the quality of the boxes
     pictures.py     figure 3
     command.py      didvit experiment
 """

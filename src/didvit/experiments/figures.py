@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from didvit.experiments.measures import difference, interval, score
+from didvit.experiments.measures import difference, differences, interval, score
 from didvit.files import whole_file
 
 OURS = "ours, mAP"
-SPREAD = "(lines: over seeds, or images)"
+SPREAD = "(lines: 95 % over images)"
+SPREAD_OF_SEEDS = "(lines: 95 % over images; with\ndiamonds, lowest and highest seed)"
 
 
 class Panel(NamedTuple):
@@ -20,6 +21,7 @@ class Panel(NamedTuple):
         places: Of the rows that have one.
         values: Of those rows.
         ends: Of the lines through them; None draws no lines.
+        seeds: Behind each value.
         form: Of the values in writing.
     """
 
@@ -27,6 +29,7 @@ class Panel(NamedTuple):
     places: list[int]
     values: list[float]
     ends: list[tuple[float, float]] | None
+    seeds: list[int]
     form: str = "{:.1f}"
 
 
@@ -69,8 +72,9 @@ def _draw_curves(figure: Any, results: dict[str, Any], curves: list[str]) -> Non
         below.set_xlabel(curve)
         above.grid(alpha=0.3)
         below.grid(alpha=0.3)
-    panels[0, 0].set_ylabel(f"{OURS}\n{SPREAD}")
-    panels[1, 0].set_ylabel(f"less {references(results)}\n{SPREAD}")
+    spread = _spread(results["rows"])
+    panels[0, 0].set_ylabel(f"{OURS}\n{spread}")
+    panels[1, 0].set_ylabel(f"less {references(results)}\n{spread}")
 
 
 def _draw_points(figure: Any, results: dict[str, Any]) -> None:
@@ -93,23 +97,37 @@ def _panels(results: dict[str, Any], rows: list[dict[str, Any]]) -> list[Panel]:
     ends = [interval(row) for row in rows]
     title = textwrap.fill(f"less {references(results)}", 34)
     panels = [
-        Panel("paper, mAP", list(papers), list(papers.values()), None),
-        Panel(f"{OURS}\n{SPREAD}", list(range(len(rows))), [score(row) for row in rows], ends),
+        Panel("paper, mAP", list(papers), list(papers.values()), None, [1] * len(papers)),
         Panel(
-            f"{title}\n{SPREAD}",
+            f"{OURS}\n{_spread(rows)}",
+            list(range(len(rows))),
+            [score(row) for row in rows],
+            ends,
+            [len(row["runs"]) for row in rows],
+        ),
+        Panel(
+            f"{title}\n{_spread(rows)}",
             list(compared),
             [value for value, *_ in compared.values()],
             [(low, high) for _, low, high in compared.values()],
+            [len(differences(rows[i])) for i in compared],
             "{:+.1f}",
         ),
     ]
     return [panel for panel in panels if panel.places]
 
 
+def _spread(rows: Sequence[dict[str, Any]]) -> str:
+    """What the lines of the rows' points are."""
+    return SPREAD_OF_SEEDS if any(len(row["runs"]) > 1 for row in rows) else SPREAD
+
+
 def _draw_panel(axes: Any, panel: Panel) -> None:
     """Points, not bars: the axis does not begin at 0."""
     lines = panel.ends and _lines(panel.values, panel.ends)
-    axes.errorbar(panel.values, panel.places, xerr=lines, fmt="o", capsize=3)
+    axes.errorbar(panel.values, panel.places, xerr=lines, fmt="none", capsize=3)
+    for place, value, seeds in zip(panel.places, panel.values, panel.seeds, strict=True):
+        axes.plot(value, place, "D" if seeds > 1 else "o", color="C0")
     for place, value in zip(panel.places, panel.values, strict=True):
         corner = ("axes fraction", "data")
         axes.annotate(panel.form.format(value), (0.02, place), xycoords=corner, va="center")

@@ -20,11 +20,16 @@ def difference(row: dict[str, Any]) -> tuple[float, float, float] | None:
 
     None where there is no such seed, as of a reference itself.
     """
-    known = [run["difference"] for run in row["runs"] if run["difference"]]
+    known = differences(row)
     if not known:
         return None
     ends = _ends([(one["mAP"], one["interval"]) for one in known])
     return (fmean(one["mAP"] for one in known), *ends)
+
+
+def differences(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """From the reference, of every seed that both have."""
+    return [run["difference"] for run in row["runs"] if run["difference"]]
 
 
 def mean_of(row: dict[str, Any], *path: str) -> float:

@@ -7,8 +7,9 @@ from typing import Any, Literal
 from didvit.experiments.benchmarks import Data
 from didvit.presets import DIDVIT, PAPER
 
-Budget = Literal["steps", "looks"]
-"""What a row has as much of as DiD with K = 4: steps, or looks (forward passes) in them."""
+Budget = Literal["steps", "looks", "start"]
+"""What a row has as much of as DiD with K = 4: steps, or looks (forward passes) in them. 'start'
+has neither: it is the common start as it is."""
 
 DID_LOOKS = 5
 """Of DiD with K = 4, to learn from an image."""
@@ -23,7 +24,7 @@ class Row:
         model: What it changes in the benchmark's model.
         paper: The paper's numbers, in percent: mAP, or All and Top-3 metrics by name.
         data: What it is trained and scored on.
-        budget: What it is given as much of as DiD.
+        budget: What it is given as much of as DiD. Where that is 'start', ``model`` plays no part.
         scored_with: Changes to the model when it is scored, after training without them.
         curve: The line of a figure that it is a point of; of a table's row, nothing.
         x: Where on the line.
@@ -39,6 +40,9 @@ class Row:
     x: float | None = None
 
 
+Pair = tuple[tuple[str, Budget], tuple[str, Budget]]
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Rows that are compared.
@@ -49,74 +53,97 @@ class Experiment:
         differs: What differs from the paper's experiment at any scale.
         references: Names of the rows that the others of the same data are compared with; of data
             where there is none, the first.
+        pairs: Other rows to compare: name and budget of one, and of what is taken off it.
     """
 
     title: str
     rows: tuple[Row, ...]
     differs: str = ""
     references: tuple[str, ...] = ()
+    pairs: tuple[Pair, ...] = ()
 
     def reference(self, row: Row) -> Row:
         """What a row is compared with; a reference with itself."""
         of_data = [other for other in self.rows if other.data == row.data]
         return next((other for other in of_data if other.name in self.references), of_data[0])
 
+    def row(self, name: str, budget: Budget) -> Row:
+        """The row of a name and budget."""
+        return next(row for row in self.rows if (row.name, row.budget) == (name, budget))
+
 
 BASELINE = {"top_n": 0}
 OURS = {name: value for name, value in DIDVIT.items() if value != PAPER[name]}
-DID_ALL = {"CP": 84.8, "CR": 77.4, "CF1": 80.9, "OP": 85.4, "OR": 80.3, "OF1": 82.8}
-DID_TOP_3 = {"CP": 89.5, "CR": 67.5, "CF1": 77.0, "OP": 91.2, "OR": 69.6, "OF1": 79.0}
-DID_COCO = {
-    "mAP": 86.4,
-    **{f"{name} all": value for name, value in DID_ALL.items()},
-    **{f"{name} top-3": value for name, value in DID_TOP_3.items()},
+COUNTS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
+PAPER_TABLE_1 = {
+    "ML-GCN": "83.0  85.1 72.0 78.0 85.8 75.4 80.3  89.2 64.1 74.6 90.5 66.5 76.7",
+    "MS-CMA": "83.8  82.9 74.4 78.4 84.4 77.9 81.0  88.2 65.0 74.9 90.2 67.4 77.1",
+    "MCAR": "83.8  85.0 72.1 78.0 88.0 73.9 80.3  88.1 65.5 75.1 91.0 66.3 76.7",
+    "SSGRL": "83.8  89.9 68.5 76.8 91.3 70.8 79.7  91.9 62.5 72.7 93.8 64.1 76.2",
+    "ADD-GCN": "85.2  84.7 75.9 80.1 84.9 79.4 82.0  88.8 66.2 75.8 90.3 68.5 77.9",
+    "Baseline": "85.1  86.8 73.5 79.6 87.6 76.9 81.9  90.1 65.2 75.7 91.7 67.9 78.0",
+    "CSRA": "85.2  87.5 73.0 79.6 88.1 75.7 81.5  90.9 65.4 76.0 92.0 67.2 77.6",
+    "DiD": "86.4  84.8 77.4 80.9 85.4 80.3 82.8  89.5 67.5 77.0 91.2 69.6 79.0",
 }
+"""Rows of the paper's table 1: mAP, then `COUNTS` of All and of Top-3."""
+
+AT_256 = {"mAP": 83.2}
+"""The paper's DiD at 256 pixels (tables 3 to 5)."""
+
+BASELINE_AT_256 = {"mAP": 81.3}
+"""The paper's baseline at 256 pixels (table 3)."""
+
+
+def _paper_on_coco(name: str) -> dict[str, float]:
+    """The paper's metrics of a system, by name; none of a system that its table 1 has not."""
+    columns = [
+        "mAP",
+        *(f"{count} {kind}" for kind in ("all", "top-3") for count in COUNTS),
+    ]
+    values = PAPER_TABLE_1.get(name, "").split()
+    return dict(zip(columns, map(float, values), strict=True)) if values else {}
+
 
 MCAR = {"reconstraint": "none", "localization": "mcar", "fusion": "max"}
 HCP = {"reconstraint": "none", "localization": "hypotheses", "fusion": "local"}
 SENTENCES = {"label_embeddings": "sentence"}
 
-SINGLE_VIEW: dict[str, tuple[dict[str, Any], float | None]] = {
-    "Baseline": ({}, 85.1),
-    "CSRA": ({"head": "csra"}, 85.2),
-    "ML-GCN": ({"head": "ml_gcn", **SENTENCES}, 83.0),
-    "MS-CMA": ({"head": "ms_cma", **SENTENCES}, 83.8),
-    "SSGRL": ({"head": "ssgrl", **SENTENCES}, 83.8),
-    "ADD-GCN": ({"head": "add_gcn"}, 85.2),
-    "Query2Label": ({"head": "query2label"}, None),
-    "ML-Decoder": ({"head": "ml_decoder"}, None),
+SINGLE_VIEW: dict[str, dict[str, Any]] = {
+    "Baseline": {},
+    "CSRA": {"head": "csra"},
+    "ML-GCN": {"head": "ml_gcn", **SENTENCES},
+    "MS-CMA": {"head": "ms_cma", **SENTENCES},
+    "SSGRL": {"head": "ssgrl", **SENTENCES},
+    "ADD-GCN": {"head": "add_gcn"},
+    "Query2Label": {"head": "query2label"},
+    "ML-Decoder": {"head": "ml_decoder"},
 }
-"""Heads that look once, with the paper's mAP on COCO."""
+"""Heads that look once."""
 
 
-def _single_view(budget: Budget, data: Data = "coco", names: tuple[str, ...] = ()) -> list[Row]:
+def _single_view(budget: Budget) -> list[Row]:
     return [
-        Row(
-            name,
-            {**model, **BASELINE},
-            {} if paper is None else {"mAP": paper},
-            data,
-            budget,
-        )
-        for name, (model, paper) in SINGLE_VIEW.items()
-        if not names or name in names
+        Row(name, {**model, **BASELINE}, _paper_on_coco(name), budget=budget)
+        for name, model in SINGLE_VIEW.items()
     ]
 
 
-DID = Row("DiD", {}, DID_COCO)
+DID = Row("DiD", {}, _paper_on_coco("DiD"))
 
 TABLE_1 = Experiment(
     "Table 1: DiD and the systems it is compared with, on COCO",
     (
         *_single_view("steps"),
         *_single_view("looks"),
-        Row("MCAR", {**MCAR, "box_threshold": 0.5}, {"mAP": 83.8}),
+        Row("MCAR", {**MCAR, "box_threshold": 0.5}, _paper_on_coco("MCAR")),
         Row("HCP", HCP),
         DID,
+        Row("DiD, rows", {"normalization": "row"}),
         Row("DiD + CSRA", {"head": "csra"}),
     ),
     "The paper has ML-GCN, MS-CMA, MCAR, SSGRL and ADD-GCN on their authors' CNNs; here all are "
-    "heads or views of one ViT. HCP, Query2Label, ML-Decoder and DiD + CSRA are not in its table.",
+    "heads or views of one ViT. HCP, Query2Label, ML-Decoder, DiD with row normalization and DiD + "
+    "CSRA are not in its table.",
     ("DiD",),
 )
 
@@ -126,9 +153,10 @@ def _voc(data: Data, hcp: float, ssgrl: float, add_gcn: float, did: float) -> li
     return [
         Row(f"Baseline, VOC {year}", BASELINE, {}, data),
         Row(f"HCP, VOC {year}", HCP, {"mAP": hcp}, data),
-        Row(f"SSGRL, VOC {year}", {**SINGLE_VIEW["SSGRL"][0], **BASELINE}, {"mAP": ssgrl}, data),
+        Row(f"SSGRL, VOC {year}", {**SINGLE_VIEW["SSGRL"], **BASELINE}, {"mAP": ssgrl}, data),
         Row(f"ADD-GCN, VOC {year}", {"head": "add_gcn", **BASELINE}, {"mAP": add_gcn}, data),
         Row(f"DiD, VOC {year}", {}, {"mAP": did}, data),
+        Row(f"DiD, rows, VOC {year}", {"normalization": "row"}, {}, data),
     ]
 
 
@@ -159,9 +187,9 @@ def _ablation(
 TABLE_3 = Experiment(
     "Table 3: re-constraint of the semantic maps by the spatial map",
     (
-        _ablation("Baseline", BASELINE, {"mAP": 81.3}),
-        _ablation("Baseline", BASELINE, {"mAP": 81.3}, "looks"),
-        _ablation("hadamard", {}, {"mAP": 83.2}),
+        _ablation("Baseline", BASELINE, BASELINE_AT_256),
+        _ablation("Baseline", BASELINE, BASELINE_AT_256, "looks"),
+        _ablation("hadamard", {}, AT_256),
         _ablation("sum", {"reconstraint": "sum"}, {"mAP": 82.0}),
         _ablation("none", {"reconstraint": "none"}, {"mAP": 82.5}),
         _ablation("hadamard, rows", {"normalization": "row"}),
@@ -176,16 +204,19 @@ TABLE_3 = Experiment(
 TABLE_4 = Experiment(
     "Table 4: localization",
     (
-        _ablation("DiD's", {}, {"mAP": 83.2}),
+        _ablation("DiD's", {}, AT_256),
         _ablation("MCAR's", {"localization": "mcar"}, {"mAP": 81.6}),
+        _ablation("MCAR's, λ = 0.5", {"localization": "mcar", "box_threshold": 0.5}),
         _ablation("random", {"localization": "random"}, {"mAP": 81.6}),
     ),
+    "The paper does not say with which λ it has MCAR's boxes: MCAR's own is 0.5, and λ = 0.6 where "
+    "a row says nothing.",
 )
 
 TABLE_5 = Experiment(
     "Table 5: selection of categories",
     (
-        _ablation("descending", {}, {"mAP": 83.2}),
+        _ablation("descending", {}, AT_256),
         _ablation("ascending", {"selection": "ascending"}, {"mAP": 81.6}),
         _ablation("random", {"selection": "random"}, {"mAP": 81.6}),
     ),
@@ -195,23 +226,36 @@ FIGURE_2 = Experiment(
     "Figure 2: the threshold λ and the number K of views",
     (
         *(
-            _ablation(f"λ = {value}", {"box_threshold": value}, curve="λ, K = 4", x=value)
+            _ablation(
+                f"λ = {value}",
+                {"box_threshold": value},
+                {0.6: AT_256}.get(value),
+                curve="λ, K = 4",
+                x=value,
+            )
             for value in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
         ),
         *(
-            _ablation(f"K = {value}", {"top_n": value}, curve="K, λ = 0.6", x=value)
+            _ablation(
+                f"K = {value}",
+                {"top_n": value},
+                {0: BASELINE_AT_256, 4: AT_256}.get(value),
+                curve="K, λ = 0.6",
+                x=value,
+            )
             for value in (0, 1, 2, 4, 6, 8)
         ),
     ),
-    "The paper prints curves without numbers: λ rises then falls, best at 0.7, always above the "
-    "baseline; K rises, and is flat past 4.",
+    "The paper prints curves without numbers (those here are of tables 3 to 5): λ rises then "
+    "falls, best at 0.7, always above the baseline; K rises, and is flat past 4. All points have "
+    "as many steps, each of 1 + K looks.",
     ("K = 4",),
 )
 
 NORMALIZATION = Experiment(
     "Column or row normalization of the attention in the rollout",
     (
-        _ablation("column, hadamard", {}),
+        _ablation("column, hadamard", {}, AT_256),
         _ablation("row, hadamard", {"normalization": "row"}),
         _ablation("column, shifted", {"reconstraint": "shifted"}),
         _ablation("row, shifted", {"normalization": "row", "reconstraint": "shifted"}),
@@ -222,60 +266,75 @@ NORMALIZATION = Experiment(
 ORDER = Experiment(
     "The order of the rollout's product",
     (
-        _ablation("last block first", {}),
+        _ablation("last block first", {}, AT_256),
         _ablation("first block first", {"rollout_order": "ascending"}),
     ),
     "Equation 5 can be read both ways.",
 )
 
+LOOKS_AGAIN = {"top_n": 4}
+
 FUSION = Experiment(
     "What fusion adds over each branch, and training over looking again at test time alone",
     (
-        _ablation("DiD, mean", {}),
+        _ablation("DiD, mean", {}, AT_256),
         _ablation("DiD, max", {"fusion": "max"}),
         _ablation("DiD, global", {"fusion": "global"}),
         _ablation("DiD, local", {"fusion": "local"}),
-        _ablation("Baseline", BASELINE),
-        _ablation("Baseline", BASELINE, {}, "looks"),
-        _ablation("Baseline, looks again at test time", BASELINE, {}, scored_with={"top_n": 4}),
+        _ablation("Start", BASELINE, {}, "start"),
         _ablation(
-            "Baseline, looks again at test time",
-            BASELINE,
-            {},
-            "looks",
-            scored_with={"top_n": 4},
+            "Start, looks again at test time", BASELINE, {}, "start", scored_with=LOOKS_AGAIN
+        ),
+        _ablation("Baseline", BASELINE, BASELINE_AT_256),
+        _ablation("Baseline", BASELINE, BASELINE_AT_256, "looks"),
+        _ablation("Baseline, looks again at test time", BASELINE, scored_with=LOOKS_AGAIN),
+        _ablation(
+            "Baseline, looks again at test time", BASELINE, {}, "looks", scored_with=LOOKS_AGAIN
         ),
     ),
     "The paper does not say how it fuses.",
+    pairs=(
+        (("Start, looks again at test time", "start"), ("Start", "start")),
+        (("Baseline", "steps"), ("Start", "start")),
+        (("Baseline, looks again at test time", "steps"), ("Baseline", "steps")),
+        (("Baseline, looks again at test time", "looks"), ("Baseline", "looks")),
+        (("DiD, mean", "steps"), ("Baseline, looks again at test time", "steps")),
+    ),
 )
+
+LEARNS_WHOLE = "learns from whole images, "
 
 PRESETS = Experiment(
     "Our way to learn and to look again against the paper's",
     (
-        _ablation("paper: learns and looks at four regions", {}),
+        _ablation("paper: learns and looks at four regions", {}, AT_256),
+        _ablation(f"{LEARNS_WHOLE}looks once", BASELINE, {}, "looks"),
         _ablation(
-            "learns from whole images, looks at four regions",
-            BASELINE,
-            {},
-            "looks",
-            scored_with={"top_n": 4},
+            f"{LEARNS_WHOLE}looks at four regions", BASELINE, {}, "looks", scored_with=LOOKS_AGAIN
         ),
         _ablation(
-            "didvit: learns from whole images, looks at regions and tiles at half the sides",
+            f"{LEARNS_WHOLE}looks as the preset didvit does",
             BASELINE,
             {},
             "looks",
-            scored_with={"top_n": 4, **OURS},
+            scored_with={**LOOKS_AGAIN, **OURS},
         ),
     ),
     "The paper has no such comparison. All rows have as many looks to learn with. Half of "
     "112 pixels, the CPU scale's input, is 4x4 patches: too little for our preset, whose views are "
     "for inputs of 16x16 patches.",
+    pairs=tuple(
+        ((f"{LEARNS_WHOLE}{one}", "looks"), (f"{LEARNS_WHOLE}{other}", "looks"))
+        for one, other in (
+            ("looks as the preset didvit does", "looks at four regions"),
+            ("looks as the preset didvit does", "looks once"),
+        )
+    ),
 )
 
 CROP_SOURCE = Experiment(
     "Views cut from the raw image or from the network's input",
-    (_ablation("raw", {}), _ablation("input", {"crop_from": "input"})),
+    (_ablation("raw", {}, AT_256), _ablation("input", {"crop_from": "input"})),
     "The paper's text has the raw image, its authors' code the input; with the latter, corners are "
     "aligned and nothing is antialiased, as in that code.",
 )
@@ -286,12 +345,14 @@ VIEW_SIZE = Experiment(
         _ablation(
             f"{part:g} of the input's sides",
             {"view_scale": part},
+            {1.0: AT_256}.get(part),
             curve="side of views, as a part of the input's",
             x=part,
         )
         for part in (0.5, 0.75, 1.0, 1.5)
     ),
-    "The paper looks at views at the size of the input.",
+    "The paper looks at views at the size of the input. All points have as many steps, each of "
+    "1 + 4 s² looks, s being the part.",
     ("1 of the input's sides",),
 )
 
@@ -309,4 +370,4 @@ EXPERIMENTS: dict[str, Experiment] = {
     "crop-source": CROP_SOURCE,
     "view-size": VIEW_SIZE,
 }
-"""By the name that ``didvit experiment`` takes; `pictures` has figure 3."""
+"""By the name that ``didvit experiment`` takes; `pictures` has figure 3, `boxes` the boxes."""

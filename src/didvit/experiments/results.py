@@ -1,6 +1,6 @@
 """What was found: JSON, a table and a figure, with the paper's number and ours side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,11 @@ from didvit.config import to_json
 from didvit.experiments.benchmarks import Benchmark, Data
 from didvit.experiments.figures import draw, references
 from didvit.experiments.measures import difference, interval, mean_of, score
-from didvit.experiments.plans import Experiment, Row
+from didvit.experiments.plans import COUNTS, Experiment, Pair, Row
 from didvit.experiments.running import Difference, Outcome
 from didvit.files import whole_file, write_json
 
 FUSIONS = ("global", "local", "max", "mean")
-COUNTS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
 
 
 def results_json(
@@ -23,6 +22,8 @@ def results_json(
     experiment: Experiment,
     outcomes: Sequence[Outcome],
     benchmarks: dict[Data, Benchmark],
+    compare: Callable[[Outcome, Outcome], Difference],
+    failed: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Everything that was measured, and what it takes to measure it again.
 
@@ -32,8 +33,11 @@ def results_json(
         experiment: Its plan.
         outcomes: Of its rows; several seeds of a row stand together.
         benchmarks: Of the scale.
+        compare: Two outcomes, for the pairs of the plan.
+        failed: Rows that could not be trained, and why.
     """
     rows: dict[int, dict[str, Any]] = {}
+    possible = rows_at(experiment, benchmarks)
     for outcome in outcomes:
         row, config = outcome.row, outcome.config
         settings = to_json(replace(config, model=replace(config.model, fusion=outcome.fusion)))
@@ -42,7 +46,7 @@ def results_json(
             {
                 "name": row.name,
                 "budget": row.budget,
-                "steps": config.steps,
+                "steps": 0 if row.budget == "start" else config.steps,
                 "looks": [config.model.looks(), replace(config.model, **row.scored_with).looks()],
                 "benchmark": benchmarks[row.data].summary,
                 "changes": benchmarks[row.data].changes(row.model),
@@ -56,10 +60,11 @@ def results_json(
                 "runs": [],
             },
         )
-        scored = outcome.report.to_dict()
+        scored = outcome.report
         entry["runs"].append(
             {
                 "seed": outcome.seed,
+                "folder": outcome.scored.parent.name,
                 "seconds": round(outcome.seconds, 1),
                 "validation": outcome.validation,
                 "num_images": scored["num_images"],
@@ -74,11 +79,18 @@ def results_json(
         "title": experiment.title,
         "differs": experiment.differs,
         "rows": [rows[i] for i in sorted(rows)],
-        "without_data": [row.name for row in experiment.rows if row.data not in benchmarks],
+        "pairs": [_pair(experiment, pair, outcomes, compare) for pair in experiment.pairs],
+        "starts": {
+            data: to_json(benchmark.start)
+            for data, benchmark in benchmarks.items()
+            if benchmark.start and any(outcome.row.data == data for outcome in outcomes)
+        },
+        "not_at_this_scale": [row.name for row in experiment.rows if row not in possible],
+        "failed": dict(failed or {}),
         "to_come": [
-            f"{row.name} ({row.budget})"
+            row_name(row)
             for i, row in enumerate(experiment.rows)
-            if i not in rows and row.data in benchmarks
+            if i not in rows and row in possible and row_name(row) not in (failed or {})
         ],
     }
 
@@ -89,17 +101,41 @@ def _difference_json(difference: Difference | None) -> dict[str, Any] | None:
     return {"mAP": difference.mAP, "interval": list(difference.interval)}
 
 
+def _pair(
+    experiment: Experiment,
+    pair: Pair,
+    outcomes: Sequence[Outcome],
+    compare: Callable[[Outcome, Outcome], Difference],
+) -> dict[str, Any]:
+    """What one row adds to another, by the seeds that both have."""
+    one, other = ({o.seed: o for o in outcomes if o.row is experiment.row(*side)} for side in pair)
+    return {
+        "rows": [row_name(experiment.row(*side)) for side in pair],
+        "runs": [
+            {"seed": seed, "difference": _difference_json(compare(one[seed], other[seed]))}
+            for seed in one
+            if seed in other
+        ],
+    }
+
+
+def row_name(row: Row) -> str:
+    """Of a row among those of its experiment."""
+    return f"{row.name} ({row.budget})"
+
+
 def markdown(results: dict[str, Any]) -> str:
     """The table of an experiment, in Markdown, of its JSON."""
-    seeds = max(len(row["runs"]) for row in results["rows"])
+    seeds = most_seeds(results)
+    of_seeds = ", or the lowest and highest of the seeds that both have" if seeds > 1 else ""
     spread = "lowest and highest seed, or 95 % over images" if seeds > 1 else "95 % over images"
     lines = [
         f"## {results['title']}",
         "",
         *sorted({f"- {row['benchmark']}." for row in results["rows"]}),
         *([f"- {results['differs']}"] if results["differs"] else []),
-        f"- What is added to {references(results)} has its 95 % interval over images (paired "
-        "bootstrap), or the lowest and highest of the seeds that both have.",
+        f"- The column \"less {references(results)}\" is a row's mAP less that one's on the same "
+        f"images, with its 95 % interval over them (paired bootstrap){of_seeds}.",
         "",
         f"| | setting | steps | looks: learning, scoring | paper mAP | our mAP | {spread} "
         f"| less {references(results)} | global | local | max | mean | val |",
@@ -115,16 +151,21 @@ def markdown(results: dict[str, Any]) -> str:
             _number(row["paper"].get("mAP")),
             _number(score(row)),
             _spread(row),
-            difference_text(row),
+            difference_text(row, seeds),
             *by_fusion,
             _number(mean_of(row, "validation", row["fusion"])),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     if any("CP all" in row["paper"] for row in results["rows"]):
         lines += ["", *_counts_table(results)]
-    for key, title in (("without_data", "Not at this scale"), ("to_come", "Not run yet")):
+    if results["pairs"]:
+        lines += ["", "| of the same images | mAP |", "| --- | --- |"]
+    for pair in results["pairs"]:
+        lines.append(f"| {' less '.join(pair['rows'])} | {difference_text(pair, seeds)} |")
+    for key, title in (("not_at_this_scale", "Not at this scale"), ("to_come", "Not run yet")):
         if results[key]:
             lines += ["", f"{title}: {', '.join(results[key])}."]
+    lines += [f"\n{name} could not be trained: {why}" for name, why in results["failed"].items()]
     return "\n".join(lines) + "\n"
 
 
@@ -150,10 +191,25 @@ def _setting(row: dict[str, Any]) -> str:
     return learning + (f"; scored with {scoring}" if scoring else "")
 
 
-def difference_text(row: dict[str, Any]) -> str:
-    """Of `difference`; nothing for a reference itself."""
+def most_seeds(results: dict[str, Any]) -> int:
+    """Of any row."""
+    return max(len(row["runs"]) for row in results["rows"])
+
+
+def difference_text(row: dict[str, Any], seeds: int = 1) -> str:
+    """Of `difference`, of a row or a pair; nothing for a reference itself.
+
+    Args:
+        row: Of an experiment's JSON.
+        seeds: The most that any of its rows has; of several, those behind the difference are said.
+    """
     ends = difference(row)
-    return "" if ends is None else "{:+.1f} ({:+.1f} to {:+.1f})".format(*ends)
+    if ends is None:
+        return ""
+    compared = [str(run["seed"]) for run in row["runs"] if run["difference"]]
+    named = f"{len(compared)} seeds" if len(compared) > 1 else f"seed {compared[0]}"
+    text = "{:+.1f} ({:+.1f} to {:+.1f})".format(*ends)
+    return f"{text}, {named}" if seeds > 1 else text
 
 
 def _spread(row: dict[str, Any]) -> str:
@@ -176,5 +232,9 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
 
 
 def rows_at(experiment: Experiment, benchmarks: dict[Data, Benchmark]) -> list[Row]:
-    """The rows whose data there are at a scale."""
-    return [row for row in experiment.rows if row.data in benchmarks]
+    """The rows whose data, and start where they are about it, there are at a scale."""
+    return [
+        row
+        for row in experiment.rows
+        if row.data in benchmarks and (row.budget != "start" or benchmarks[row.data].start)
+    ]

@@ -1,45 +1,27 @@
-"""Rows trained and scored, each once: what was done is found again by what it was done with."""
+"""Rows scored, each once, and told from their references."""
 
-import hashlib
 import json
-import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors.torch
-from filelock import FileLock, Timeout
 
 from didvit.checkpoint import Checkpoint, load_checkpoint
-from didvit.config import EARLY, DataConfig, TrainConfig, to_json
+from didvit.config import TrainConfig
 from didvit.data.datasets import read_dataset
 from didvit.data.table import DataError, Table
-from didvit.evaluation import Report, Scores, report, score_table
-from didvit.experiments.benchmarks import Benchmark, Data
-from didvit.experiments.plans import DID_LOOKS, Row
+from didvit.evaluation import Scores, report, score_table
+from didvit.experiments.plans import Row
+from didvit.experiments.trainer import DONE, Trainer, digest
 from didvit.files import whole_file, write_json
-from didvit.heads.labels import label_embeddings
 from didvit.inference import choose_device
 from didvit.metrics import Interval, bootstrap_difference, mean_average_precision
 from didvit.resume import data_digests
-from didvit.run_folder import versions
-from didvit.training import TrainingObserver, read_tables, train
-
-_HERE = ("output", "resume", "save_every", "device")
-"""Settings that a trained model does not depend on, or only by rounding."""
 
 ARRAYS = ("indices", "global_logits", "local_logits", "targets")
 """Of `Scores`."""
-
-REVISION: int | None = None
-"""Part of the name of what is trained: raised by hand when a change of code changes results."""
-
-DONE = "done.json"
-"""In a run folder: that it is trained to its end, and what there is to say of it."""
 
 
 class Difference(NamedTuple):
@@ -59,11 +41,11 @@ class Outcome(NamedTuple):
 
     Attributes:
         row: Of the experiment.
-        seed: Of its training.
+        seed: That was asked for; that of its training is in ``config``.
         config: Its settings in training, with paths relative to the root.
-        labels: Of the data.
-        scores: On the test images.
-        report: Of the scores, with intervals.
+        scored: Its scores on the test images, in its run folder.
+        scores: What is in them.
+        report: Of the scores, with intervals, as `Report.to_dict` gives it.
         validation: Its mAP on the validation images in percent, by fusion.
         seconds: That training took, or what was left of it after an interruption.
         versions: Of what it ran with.
@@ -73,9 +55,9 @@ class Outcome(NamedTuple):
     row: Row
     seed: int
     config: TrainConfig
-    labels: tuple[str, ...]
+    scored: Path
     scores: Scores
-    report: Report
+    report: dict[str, Any]
     validation: dict[str, float]
     seconds: float
     versions: dict[str, str]
@@ -93,30 +75,15 @@ class Outcome(NamedTuple):
         return self.scores.fused(self.fusion)
 
 
-@dataclass(frozen=True)
-class Runner:
+@dataclass(frozen=True, kw_only=True)
+class Runner(Trainer):
     """Trains and scores the rows of experiments.
 
     Attributes:
-        benchmarks: Of a scale.
-        root: The folder that their paths are relative to.
-        cache: Folder for trained models and scores, by what they were made with.
-        device: Where to run, as in `TrainConfig`.
         resamples: Of the bootstrap, for the intervals of mAP.
-        observe: Makes the observer of a run, of its settings, for as long as the run takes.
-        tell: Told what is done next.
     """
 
-    benchmarks: dict[Data, Benchmark]
-    root: Path
-    cache: Path
-    device: str = "auto"
     resamples: int = 1000
-    observe: Callable[[TrainConfig], AbstractContextManager[TrainingObserver]] = lambda config: (
-        nullcontext(TrainingObserver())
-    )
-    tell: Callable[[str], None] = lambda message: None
-    _known: dict[DataConfig, tuple[Table, Table]] = field(default_factory=dict, repr=False)
 
     def run(self, row: Row, seed: int, reference: Outcome | None = None) -> Outcome:
         """A row of an experiment, from the cache where it is there.
@@ -128,43 +95,57 @@ class Runner:
 
         Raises:
             ConfigError, DataError, WeightsError: Of the settings and the data.
+            TrainingError: The loss is not finite, say.
         """
         benchmark, config = self.benchmarks[row.data], self.config_of(row, seed)
         folder = self.trained(row, seed)
         checkpoint = load_checkpoint(folder, row.scored_with)
         labels, workers = checkpoint.labels, config.data.workers
         test = read_dataset(str(self.root / benchmark.test), labels)
-        scores = self._scores(row, folder, checkpoint, test, workers)
+        scored = self._score(row, folder, checkpoint, test, workers)
+        scores = read_scores(scored)
         done = json.loads((folder / DONE).read_text())
         validation = done["validation"]  # of the model as it was trained
         if row.scored_with:
             _, table = self._tables(config.data)
-            fusions = report(self._scores(row, folder, checkpoint, table, workers), labels).fusions
-            validation = {name: fusion.mAP for name, fusion in fusions.items()}
+            again = read_scores(self._score(row, folder, checkpoint, table, workers))
+            validation = {name: f.mAP for name, f in report(again, labels).fusions.items()}
         outcome = Outcome(
             row,
             seed,
             config,
-            labels,
+            scored,
             scores,
-            report(scores, labels, self.resamples),
+            _kept(
+                scored.with_name(f"{scored.stem}-report-{self.resamples}.json"),
+                lambda: report(scores, labels, self.resamples).to_dict(),
+            ),
             validation,
             done["seconds"],
             done["versions"],
             None,
         )
-        return outcome._replace(difference=reference and self._difference(outcome, reference))
+        return outcome._replace(difference=reference and self.difference(outcome, reference))
 
-    def _difference(self, outcome: Outcome, reference: Outcome) -> Difference:
-        one, other, targets = outcome.logits, reference.logits, outcome.scores.targets
-        value = mean_average_precision(one, targets) - mean_average_precision(other, targets)
-        low, high = bootstrap_difference(one, other, targets, self.resamples)
-        return Difference(100 * value, Interval(100 * low, 100 * high))
+    def difference(self, outcome: Outcome, other: Outcome) -> Difference:
+        """Of two outcomes on the same images."""
+        sides = [(o.scored.parent.name, o.scored.stem, o.fusion) for o in (outcome, other)]
+        made_of = digest({"sides": sides, "resamples": self.resamples})
 
-    def _scores(
+        def measure() -> dict[str, Any]:
+            one, two, targets = outcome.logits, other.logits, outcome.scores.targets
+            value = mean_average_precision(one, targets) - mean_average_precision(two, targets)
+            ends = bootstrap_difference(one, two, targets, self.resamples)
+            return {"mAP": 100 * value, "interval": [100 * end for end in ends]}
+
+        path = outcome.scored.with_name(f"{outcome.scored.stem}-less-{made_of}.json")
+        known = _kept(path, measure)
+        return Difference(known["mAP"], Interval(*known["interval"]))
+
+    def _score(
         self, row: Row, folder: Path, checkpoint: Checkpoint, table: Table, workers: int
-    ) -> Scores:
-        """Of a trained row, on a table; from the cache where they are there."""
+    ) -> Path:
+        """A trained row, on a table: the file of its scores, from the cache where it is there."""
         scored = {"test": data_digests(table, table)["val"], "with": dict(row.scored_with)}
         path = folder / f"scores-{digest(scored)}.npz"
         with self._alone(folder):
@@ -177,148 +158,17 @@ class Runner:
                     raise DataError(f"an experiment needs all images, but {scores.failures[0]}")
                 with whole_file(path) as temporary:
                     np.savez(temporary, **{name: getattr(scores, name) for name in ARRAYS})
-        with np.load(path) as arrays:
-            return Scores(**{name: arrays[name] for name in ARRAYS}, failures=())
-
-    def check(self, rows: Sequence[Row]) -> None:
-        """Refuse what is not there before anything is trained: data, word vectors.
-
-        Raises:
-            DataError, LabelEmbeddingError: Of the data, or of a head's word vectors.
-        """
-        for benchmark in {self.benchmarks[row.data] for row in rows}:
-            table, _ = self._tables(benchmark.config.data)
-            read_dataset(str(self.root / benchmark.test), table.labels)
-            if benchmark.start:
-                self._tables(benchmark.start.data)
-        sources = {row.model["label_embeddings"] for row in rows if "label_embeddings" in row.model}
-        for source in sources:
-            label_embeddings(source, ("label",))
-
-    def config_of(self, row: Row, seed: int) -> TrainConfig:
-        """How a row is trained; its fusion plays no part in that.
-
-        Rows with new heads count their seeds from behind the start's: whose head is drawn by the
-        start's seed has the one that the start's backbone fits.
-        """
-        benchmark = self.benchmarks[row.data]
-        changes = benchmark.changes(row.model)
-        changes.pop("fusion", None)
-        head_rate = changes.pop("head_rate", benchmark.config.head_rate)
-        config = replace(benchmark.config, head_rate=head_rate)
-        model = replace(config.model, **changes)
-        steps = config.steps
-        if row.budget == "looks":
-            steps = int(steps * DID_LOOKS / model.looks())
-        init_seed = None
-        if benchmark.start and benchmark.new_heads:
-            seed += benchmark.start.seed + 1
-        elif benchmark.start and benchmark.start.seed != seed:
-            init_seed = benchmark.start.seed
-        return replace(
-            config,
-            model=model,
-            steps=steps,
-            evaluate_every=steps,
-            seed=seed,
-            init_seed=init_seed,
-        )
-
-    def trained(self, row: Row, seed: int) -> Path:
-        """The run folder of a row, trained now if it never was."""
-        benchmark, config = self.benchmarks[row.data], self.config_of(row, seed)
-        weights = config.model.weights
-        start = ""
-        if benchmark.start:
-            backbone = self._start(benchmark.start)
-            weights, start = str(backbone), backbone.parent.name
-        folder = self.cache / self._key(config, start)
-        with self._alone(folder):
-            if not (folder / DONE).exists():
-                self.tell(f"training {row.name} (seed {seed}): {config.steps} steps")
-                self._train(config, folder, weights)
-        return folder
-
-    def _start(self, config: TrainConfig) -> Path:
-        """The backbone that rows begin with, as a file of weights; its head is left behind."""
-        folder = self.cache / f"start-{self._key(config)}"
-        path = folder / "backbone.safetensors"
-        with self._alone(folder):
-            if not (folder / DONE).exists():
-                self.tell(f"training the start of all rows: {config.steps} steps")
-                self._train(config, folder, config.model.weights)
-            if not path.exists():
-                vit = load_checkpoint(folder).model.backbone.vit
-                with whole_file(path) as temporary:
-                    safetensors.torch.save_file(vit.state_dict(), temporary)
         return path
 
-    @contextmanager
-    def _alone(self, folder: Path) -> Iterator[None]:
-        """While another command makes what is in a folder of the cache, wait; then be the one."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_suffix(".lock"))
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            self.tell(f"waiting for another command that is at {folder.name}")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
 
-    def _key(self, config: TrainConfig, start: str = "") -> str:
-        """A name for what is trained: by settings and data, not by where they lie."""
-        settings = {name: v for name, v in to_json(config).items() if name not in _HERE}
-        settings["data"] = data_digests(*self._tables(config.data))
-        settings["model"] = {
-            name: value
-            for name, value in settings["model"].items()
-            if name not in EARLY or value != EARLY[name]
-        }
-        if start:
-            settings["model"]["weights"] = start
-        return digest({**settings, "revision": REVISION})
-
-    def _tables(self, data: DataConfig) -> tuple[Table, Table]:
-        """Of training and validation; read once."""
-        if data not in self._known:
-            self._known[data] = read_tables(replace(data, root=self.root))
-        return self._known[data]
-
-    def _train(self, config: TrainConfig, folder: Path, weights: str) -> None:
-        config = replace(
-            config,
-            data=replace(config.data, root=self.root),
-            model=replace(config.model, weights=weights),
-            output=folder,
-            resume=True,
-            device=self.device,
-        )
-        start = time.perf_counter()
-        with self.observe(config) as observer:
-            train(config, observer)
-        seconds = time.perf_counter() - start
-        metrics = json.loads((folder / "metrics.json").read_text())
-        validation = {name: values["mAP"] for name, values in metrics["fusions"].items()}
-        write_json(
-            folder / DONE,
-            {"validation": validation, "seconds": seconds, "versions": versions()},
-        )
-        for part in ("checkpoints", "last", "tensorboard"):  # hundreds of megabytes a row
-            shutil.rmtree(folder / part, ignore_errors=True)
+def read_scores(path: Path) -> Scores:
+    """What a `Runner` wrote."""
+    with np.load(path) as arrays:
+        return Scores(**{name: arrays[name] for name in ARRAYS}, failures=())
 
 
-def digest(settings: dict[str, Any]) -> str:
-    """A name for settings. Those that are unset are left out: results outlive new settings."""
-    text = json.dumps(_what_is_set(settings), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _what_is_set(settings: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: _what_is_set(value) if isinstance(value, dict) else value
-        for name, value in settings.items()
-        if value is not None and value is not False
-    }
+def _kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is in a JSON file, made now if it never was."""
+    if not path.exists():
+        write_json(path, make())
+    return json.loads(path.read_text(encoding="utf-8"))

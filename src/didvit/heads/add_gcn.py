@@ -5,11 +5,12 @@ Multi-Label Image Recognition", ECCV 2020.
 
 Differs: features are the patch tokens of a transformer, D wide, where the paper's are a
 ResNet-101's, 2048 wide, and its width of 1024 is D / 2 here; nothing is batch normalized, so that
-an image's logits do not depend on its batch; backbone and head share the recipe, the loss and the
-resolution of all compared heads; a sum over patches is scaled to their 14x14 grid, so that logits
-do not depend on the size of an input or a view. As in the authors' code, the maps are pooled by
-their maximum, what a graph gives is added to V, and a LeakyReLU of slope 0.2 follows the global
-context's layer.
+an image's logits do not depend on its batch; the graphs are the paper's equations, where the
+authors' code has more biases and a LeakyReLU after each of its layers; backbone and head share the
+recipe, the loss and the resolution of all compared heads; a sum over patches is scaled to their
+14x14 grid, so that logits do not depend on the size of an input or a view. As in the authors' code,
+the maps are pooled by their maximum, what a graph gives is added to V, and a LeakyReLU of slope 0.2
+follows the global context's layer.
 """
 
 import torch

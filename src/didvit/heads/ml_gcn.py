@@ -6,8 +6,7 @@ CVPR 2019.
 Differs: the image's feature is pooled from the patch tokens of a transformer, D wide, where the
 paper's is a ResNet-101's, 2048 wide; the embeddings may be others than GloVe's and have unit
 length; the graph is the paper's equations 7 and 8, where the authors' code divides and transposes
-otherwise; backbone and head share the recipe, the loss and the resolution of all compared heads, so
-that the head has no learning rate of its own.
+otherwise; backbone and head share the recipe, the loss and the resolution of all compared heads.
 """
 
 import torch

@@ -8,7 +8,9 @@ so that the paper's one encoder layer before the decoders is left out; widths ar
 and 8192 are there. Queries, the label embeddings, have no order and get no position encoding; they
 attend to one another as the paper has it, which the authors' code leaves out unless told. The
 weights of the cross-attention, being the maps, are not dropped out; all other dropout is the
-paper's. Backbone and head share the recipe, the loss and the resolution of all compared heads.
+paper's. Decoding begins with the queries themselves, as the paper's Q_0 does, where the authors'
+code begins with zeros and adds the queries at every attention. Backbone and head share the recipe,
+the loss and the resolution of all compared heads.
 """
 
 import math

@@ -82,7 +82,9 @@ def _label_table(report: DataReport) -> Table:
             style = "bold red" if label in missing else "yellow" if label in rare else "none"
             cells.append(f"[{style}]{split.positives[label]}[/]")
         table.add_row(escape(label), *cells)
-    table.caption = f"red: of other splits alone; yellow: fewer than {FEW}"
+    table.caption = (
+        f"red: no image here, though another data set has some; yellow: fewer than {FEW}"
+    )
     return table
 
 

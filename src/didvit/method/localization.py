@@ -65,8 +65,10 @@ def localize_mcar(
     The sigmoid map is upsampled to the input; its maxima over rows, and over columns, are scaled
     to [0, 1]; the interval holds the (first) peak and the values above λ next to it, and is at
     least 1/8 of the side (MCAR, Gao & Zhou, TIP 2021, section III-B). A constant axis gives the
-    whole side. Differs from MCAR: maps are upsampled as those of the other localizers are, without
-    aligned corners, and views are cut from the raw image.
+    whole side (in the authors' code, the three quarters in its middle). Differs from MCAR: maps are
+    upsampled as those of the other localizers are, without aligned corners; of equal peaks the
+    first counts, where the code takes the one with the longest interval; and views are cut from the
+    raw image.
     """
     maps = _upsample(instance_maps.flatten(0, 1).sigmoid(), image_size)  # B*K H W
     over_rows, over_columns = maps.amax(-2).cpu().numpy(), maps.amax(-1).cpu().numpy()

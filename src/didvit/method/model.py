@@ -117,10 +117,10 @@ class DiD(nn.Module):
             raise ValueError(f"crop_from is {crop_from!r}; expected 'raw' or 'input'")
         if rollout_order not in ORDERS:
             raise ValueError(f"rollout_order is {rollout_order!r}; expected {' or '.join(ORDERS)}")
-        if box_padding < 0:
-            raise ValueError(f"box_padding is {box_padding}; expected 0 or more")
-        if view_scale <= 0:
-            raise ValueError(f"view_scale is {view_scale}; expected a number above 0")
+        if not 0 <= box_padding < math.inf:
+            raise ValueError(f"box_padding is {box_padding}; expected 0 or more, and finite")
+        if not 0 < view_scale < math.inf:
+            raise ValueError(f"view_scale is {view_scale}; expected a finite number above 0")
         if tiles < 0:
             raise ValueError(f"tiles is {tiles}; expected 0 (none) or more")
         self.backbone = backbone
