@@ -86,7 +86,11 @@ class Predictor:
         top_n: int | None = None,
         batch_size: int = 8,
     ) -> Iterator[Prediction | Failure]:
-        """Like `predict`, one result at a time; an image that cannot be read is a `Failure`."""
+        """Like `predict`, one result at a time; an image that cannot be read is a `Failure`.
+
+        Raises:
+            ConfigError: A setting is out of its range; at once, before any image is read.
+        """
         if not 0 <= threshold <= 1:
             raise ConfigError(f"threshold is {threshold}; expected a probability in [0, 1]")
         if batch_size < 1:

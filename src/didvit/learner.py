@@ -68,6 +68,11 @@ def build_start(config: TrainConfig, table: Table) -> DiD:
     Args:
         config: Of the run.
         table: What it learns from; some heads are built from its labels.
+
+    Raises:
+        ConfigError: ``start_from`` has another backbone.
+        CheckpointError, WeightsError, UnsupportedBackboneError, LabelEmbeddingError: Of what the
+            configuration names.
     """
     labels, model_config = table.labels, config.model
     with torch.random.fork_rng(devices=[]):  # loading draws weights, to throw them away

@@ -147,14 +147,16 @@ class DiD(nn.Module):
         """Recognize a batch of images.
 
         Args:
-            images: The network's input, pixels in [0, 1]; both sides whole numbers of patches.
+            images: The network's input, floats in [0, 1]; one or more, both sides whole numbers of
+                patches.
             sources: The same images at their own resolution, each ``(3, height, width)`` of any
                 size, uint8 or floats in [0, 1]: views are cut from them. None: from ``images``.
             generator: For random selection and localization (None: torch's own).
 
         Raises:
             ValueError: ``top_n`` exceeds the number of categories, the input's sides are not whole
-                numbers of patches, or there is not one source per image.
+                numbers of patches, ``images`` are no floats, or there is not one source per image.
+            NonFiniteMapError: The weights are damaged, or training diverged.
         """
         if self.top_n == 0:
             return self._baseline(images)

@@ -54,12 +54,16 @@ def attention_rollout(
     L, which can be read the other way round; attention rollout is the former.
 
     Args:
-        attentions: Head-mean attention of every block, first to last.
+        attentions: Head-mean attention of every block, first to last; of one block or more.
         grid_size: Height and width of the patch grid.
         num_prefix_tokens: Tokens before the patches. They take part, and are dropped at the end.
         has_class_token: False starts from the uniform row over the patches in place of ``e_cls``.
         normalization: One of `NORMALIZATIONS`, or a function of a row and an attention matrix.
         order: A key of `ORDERS`: from the left, the last block first, or the first.
+
+    Raises:
+        KeyError: There is no such order.
+        IndexError: There is no block.
     """
     tokens = attentions[0].new_zeros(attentions[0].shape[:-1])
     if has_class_token:
