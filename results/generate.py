@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from didvit.experiments.boxes import box_markdown
-from didvit.experiments.measures import score
+from didvit.experiments.measures import mean_of, score
 from didvit.experiments.plans import EXPERIMENTS
 from didvit.experiments.results import difference_text, markdown, most_seeds
 from didvit.method import NORMALIZATIONS
@@ -302,8 +302,9 @@ def _seeds_text(path: str) -> str:
     seeds, limit = results.get("seeds", [0]), results.get("repeat_limit")
     if len(seeds) == 1:
         return "One seed."
-    of_all = f"{len(seeds)} seeds"
-    return f"{of_all}." if limit is None else f"{of_all}; of rows over {limit:g} looks one."
+    if limit is None:
+        return f"{len(seeds)} seeds."
+    return f"{len(seeds)} seeds; of rows over {limit:g} looks, but the one compared with, one."
 
 
 def _filled(text: str) -> str:
@@ -311,6 +312,7 @@ def _filled(text: str) -> str:
 
     ``{less/experiment/row/steps}`` is what a row adds to its reference, with its interval, and
     ``{pair/experiment/row (budget)/row (budget)}`` what the first adds to the second;
+    ``{count/experiment/row/steps/all/CR}`` is a row's precision, recall or F1 of its own fusion;
     ``{difference/one experiment/row/steps/other experiment/row/steps}`` is one less the other,
     over the seeds that both have.
     """
@@ -324,6 +326,9 @@ def _filled(text: str) -> str:
         if parts[0] == "pair":
             pairs = _experiment(parts[1])["pairs"]
             return difference_text(next(pair for pair in pairs if pair["rows"] == parts[2:]))
+        if parts[0] == "count":
+            row = _row(*parts[1:4])
+            return f"{mean_of(row, 'fusions', row['fusion'], *parts[4:]):.1f}"
         if len(parts) == 4:
             return f"{score({**_row(*parts[:3]), 'fusion': parts[3]}):.1f}"
         return f"{score(_row(*parts)):.1f}"
