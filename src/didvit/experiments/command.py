@@ -79,7 +79,7 @@ def experiment(
         precision: Of training, as in 'didvit train'; a row in another precision is another row.
         accumulate: Parts that a batch is learned from in, to need less memory, as in 'didvit
             train'; a row in other parts is another row.
-        activation_checkpointing: As in 'didvit train': less memory, more time; the same.
+        activation_checkpointing: As in 'didvit train': less memory, more time; another row, too.
         workers: Processes that read images (default: the scale's).
         device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
     """

@@ -1,6 +1,6 @@
 """The experiments: the paper's tables 1 to 5 and figures 2 and 3, and what they leave open."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -184,6 +184,20 @@ def _ablation(
     return Row(name, model, paper or {}, "coco-256", budget, **others)
 
 
+def _sweep(
+    curve: str,
+    name: str,
+    setting: str,
+    values: Sequence[float],
+    papers: Mapping[float, Mapping[str, float]],
+) -> list[Row]:
+    """The points of a curve: one setting at several values, with the paper's numbers by value."""
+    return [
+        _ablation(name.format(value), {setting: value}, papers.get(value), curve=curve, x=value)
+        for value in values
+    ]
+
+
 TABLE_3 = Experiment(
     "Table 3: re-constraint of the semantic maps by the spatial map",
     (
@@ -225,25 +239,19 @@ TABLE_5 = Experiment(
 FIGURE_2 = Experiment(
     "Figure 2: the threshold λ and the number K of views",
     (
-        *(
-            _ablation(
-                f"λ = {value}",
-                {"box_threshold": value},
-                {0.6: AT_256}.get(value),
-                curve="λ, K = 4",
-                x=value,
-            )
-            for value in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+        *_sweep(
+            "λ, K = 4",
+            "λ = {:g}",
+            "box_threshold",
+            (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+            {0.6: AT_256},
         ),
-        *(
-            _ablation(
-                f"K = {value}",
-                {"top_n": value},
-                {0: BASELINE_AT_256, 4: AT_256}.get(value),
-                curve="K, λ = 0.6",
-                x=value,
-            )
-            for value in (0, 1, 2, 4, 6, 8)
+        *_sweep(
+            "K, λ = 0.6",
+            "K = {:g}",
+            "top_n",
+            (0, 1, 2, 4, 6, 8),
+            {0: BASELINE_AT_256, 4: AT_256},
         ),
     ),
     "The paper prints curves without numbers (those here are of tables 3 to 5): λ rises then "
@@ -342,14 +350,13 @@ CROP_SOURCE = Experiment(
 VIEW_SIZE = Experiment(
     "The size of views",
     tuple(
-        _ablation(
-            f"{part:g} of the input's sides",
-            {"view_scale": part},
-            {1.0: AT_256}.get(part),
-            curve="side of views, as a part of the input's",
-            x=part,
+        _sweep(
+            "side of views, as a part of the input's",
+            "{:g} of the input's sides",
+            "view_scale",
+            (0.5, 0.75, 1.0, 1.5),
+            {1.0: AT_256},
         )
-        for part in (0.5, 0.75, 1.0, 1.5)
     ),
     "The paper looks at views at the size of the input. All points have as many steps, each of "
     "1 + 4 s² looks, s being the part.",
