@@ -128,6 +128,9 @@ def reduced(request, tmp_path):
             data = dataclasses.replace(data, root=root)
         tiny = {"backbone": "test_vit", "weights": "random", "image_size": (32, 32)}
         tiny["view_scale"] = 1.0  # half of so little is warned of
+        small = {"small_steps": round(config.small_steps / config.steps * 20)}
+        if config.small_steps:
+            small["small_size"] = (16, 16)
         return dataclasses.replace(
             config,
             data=data,
@@ -135,8 +138,7 @@ def reduced(request, tmp_path):
             model=dataclasses.replace(config.model, **tiny),
             steps=20,
             global_steps=config.global_steps,
-            small_steps=round(config.small_steps / config.steps * 20),
-            small_size=(16, 16),
+            **small,
             batch_size=2,
             evaluate_every=20,
             device="cpu",
