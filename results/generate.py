@@ -147,6 +147,7 @@ def page() -> str:
         largest_later_block=max(analysis["received_by_block"][1:]),
         norm_peak=analysis["norm_peak"],
         objects=100 * analysis["objects"],
+        summary=_filled(_text("summary")).strip(),
         claims=_filled(_text("claims")).strip(),
         experiments="\n\n".join(_experiments()),
         seconds=run["duration"],
@@ -312,7 +313,8 @@ def _filled(text: str) -> str:
 
     ``{less/experiment/row/steps}`` is what a row adds to its reference, with its interval, and
     ``{pair/experiment/row (budget)/row (budget)}`` what the first adds to the second;
-    ``{count/experiment/row/steps/all/CR}`` is a row's precision, recall or F1 of its own fusion;
+    ``{count/experiment/row/steps/all/CR}`` is a row's precision, recall or F1 of its own fusion,
+    with the lowest and highest seed where it has several;
     ``{difference/one experiment/row/steps/other experiment/row/steps}`` is one less the other,
     over the seeds that both have.
     """
@@ -324,16 +326,24 @@ def _filled(text: str) -> str:
         if parts[0] == "less":
             return difference_text(_row(*parts[1:]), most_seeds(_experiment(parts[1])))
         if parts[0] == "pair":
-            pairs = _experiment(parts[1])["pairs"]
-            return difference_text(next(pair for pair in pairs if pair["rows"] == parts[2:]))
+            results = _experiment(parts[1])
+            pair = next(pair for pair in results["pairs"] if pair["rows"] == parts[2:])
+            return difference_text(pair, most_seeds(results))
         if parts[0] == "count":
-            row = _row(*parts[1:4])
-            return f"{mean_of(row, 'fusions', row['fusion'], *parts[4:]):.1f}"
+            return _count(_row(*parts[1:4]), *parts[4:])
         if len(parts) == 4:
             return f"{score({**_row(*parts[:3]), 'fusion': parts[3]}):.1f}"
         return f"{score(_row(*parts)):.1f}"
 
     return re.sub(r"\{([^{}]+)\}", figure, text)
+
+
+def _count(row: dict, *path: str) -> str:
+    """A metric of a row's own fusion, mean over its seeds, and their lowest and highest."""
+    mean = mean_of(row, "fusions", row["fusion"], *path)
+    values = [mean_of({"runs": [run]}, "fusions", row["fusion"], *path) for run in row["runs"]]
+    spread = f" ({min(values):.1f}-{max(values):.1f})" if len(values) > 1 else ""
+    return f"{mean:.1f}{spread}"
 
 
 def _row(name: str, row_name: str, steps: str) -> dict:

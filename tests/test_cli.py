@@ -629,6 +629,30 @@ def test_recipes_give_settings_that_options_change(didvit, monkeypatch, tmp_path
     assert config == expected
 
 
+TABLES = ("--data.train", "a.csv", "--data.val", "b.csv", "--output", "runs")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--steps", 0, "steps is 0; expected 1 or more"),
+        ("--data.workers", -1, "workers is -1; expected 0 or more"),
+        ("--model.top-n", -1, "top_n is -1; expected 0"),
+        ("--loss.global-weight", -1, "global_weight is -1"),
+    ],
+)
+def test_an_impossible_setting_is_told_in_one_line_wherever_it_stands(didvit, option, value, words):
+    assert_one_line_error(didvit("train", *TABLES, option, value), words)
+
+
+def test_an_interrupted_training_says_how_to_go_on(didvit, monkeypatch):
+    def interrupt(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "train", interrupt)
+    assert_one_line_error(didvit("train", *TABLES), "interrupted; --resume goes on", code=130)
+
+
 def test_recipes_are_listed(didvit):
     assert_one_line_error(didvit("train", "voc2008"), "'voc2008'", *RECIPES)
     shown = didvit("train", "--help").out

@@ -126,9 +126,17 @@ def test_a_resumed_run_says_where_it_goes_on(make_config):
     assert "going on" not in text_of(console)
 
 
+def test_an_evaluation_of_whole_images_has_their_score_alone(make_config, result):
+    console = text_console()
+    observer = TrainingConsole(make_config(steps=8, global_steps=4), console)
+    observer.evaluation(4, result, best=False)
+    (line,) = text_of(console).splitlines()
+    assert line == f"step 4  validation mAP: global {result.fusions['global'].mAP:.2f}"
+
+
 def test_an_evaluation_is_a_line(make_config, result):
     console = text_console()
-    observer = TrainingConsole(make_config(), console)
+    observer = TrainingConsole(make_config(steps=8, global_steps=0), console)
     observer.evaluation(2, result, best=True)
     observer.evaluation(4, result, best=False)
     first, second = text_of(console).splitlines()

@@ -5,15 +5,18 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import didvit
+from didvit.config import to_json
 from didvit.experiments.benchmarks import SCALES
 from didvit.experiments.boxes import box_markdown
 from didvit.experiments.plans import EXPERIMENTS as PLANNED
 from didvit.experiments.results import markdown
+from didvit.experiments.running import Runner
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENT_TABLES = sorted((ROOT / "results" / "experiments").glob("*.md"))
@@ -108,13 +111,22 @@ def test_links_lead_somewhere(page):
 PLANS = [path for path in EXPERIMENT_TABLES if not path.name.startswith("boxes")]
 
 
+def test_every_experiment_has_results():
+    assert {path.stem for path in PLANS} == {f"{name}-cpu" for name in PLANNED}
+
+
 @pytest.mark.parametrize("name", [path.stem for path in PLANS])
 def test_results_are_of_the_plan_as_it_is(name):
     content = json.loads((ROOT / "results" / "experiments" / f"{name}.json").read_text())
     plan = PLANNED[name.removesuffix("-cpu")]
     assert (content["title"], content["differs"]) == (plan.title, plan.differs)
+    assert (content["to_come"], content["failed"]) == ([], {})
+    runner = Runner(benchmarks=SCALES["cpu"], root=ROOT, cache=ROOT)
     for row in content["rows"]:
         planned = plan.row(row["name"], row["budget"])
+        config = runner.config_of(planned, row["runs"][0]["seed"])
+        model = replace(config.model, fusion=row["fusion"])
+        assert row["settings"] == to_json(replace(config, model=model))
         benchmark = SCALES["cpu"][planned.data]
         assert row["paper"] == planned.paper
         assert row["changes"] == benchmark.changes(planned.model)

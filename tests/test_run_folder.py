@@ -45,6 +45,18 @@ def test_the_files(make_config):
         assert load_checkpoint(folder).config == MODEL
 
 
+def test_curves_of_regions_begin_where_they_were_scored(make_config, monkeypatch):
+    drawn = {}
+
+    def plot(axes, x, y, *form, label=None, **kept):
+        drawn[label] = x
+
+    monkeypatch.setattr("matplotlib.axes.Axes.plot", plot)
+    monkeypatch.setattr("matplotlib.axes.Axes.legend", lambda axes: None)
+    train(make_config(steps=4, global_steps=3, evaluate_every=2))
+    assert (drawn["global"], drawn["local"], drawn["mean"]) == ([2, 4], [4], [4])
+
+
 @pytest.mark.usefixtures("without_curves")
 def test_settings_and_versions(make_config):
     config = make_config(steps=1, seed=3)

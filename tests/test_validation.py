@@ -9,7 +9,7 @@ from didvit.checkpoint import load_checkpoint
 from didvit.data.table import read_table
 from didvit.evaluation import report, score_table
 from didvit.training import train
-from didvit.validation import best_step, looks_again
+from didvit.validation import best_step
 from runs import MODEL, Record, results_of, tiny_config
 
 pytestmark = pytest.mark.usefixtures("without_curves")
@@ -54,7 +54,7 @@ def test_regions_are_scored_after_the_global_steps_and_in_the_end(
     make_config, global_steps, expected
 ):
     config = make_config(steps=4, global_steps=global_steps)
-    assert tuple(looks_again(config, step) for step in range(1, 5)) == expected
+    assert tuple(config.looks_again(step) for step in range(1, 5)) == expected
 
 
 # A run whose every step looks at whole images alone

@@ -109,7 +109,7 @@ def load_checkpoint(
         raise CheckpointError(
             f"{config_path} cannot be used: there is no {error}; expected a file that didvit wrote"
         ) from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ConfigError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{config_path} cannot be used: {error}") from error
     try:
         state = unpack(safetensors.torch.load_file(weights_path))
@@ -122,7 +122,7 @@ def load_checkpoint(
     try:
         knowledge = _room_for_knowledge(len(labels), state)
         built = build_model(config, len(labels), pretrained=False, knowledge=knowledge)
-    except ValueError as error:
+    except (ConfigError, ValueError) as error:
         raise CheckpointError(f"{config_path} cannot be used: {error}") from error
     try:
         built.load_state_dict(state)

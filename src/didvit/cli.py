@@ -52,7 +52,7 @@ def main() -> None:
                 "where each thing was seen. 'didvit --version' prints the version.",
                 arguments,
             )
-    except ValueError as error:
+    except (ConfigError, ValueError) as error:
         if not type(error).__module__.startswith("didvit."):
             raise
         code = _fail(error, WRONG_USAGE)
@@ -65,7 +65,10 @@ def main() -> None:
     except OSError as error:
         code = _fail(error, FAILED)
     except KeyboardInterrupt:
-        code = _fail("interrupted", INTERRUPTED)
+        going_on = (
+            "; --resume goes on from the last checkpoint" if arguments[:1] == ["train"] else ""
+        )
+        code = _fail(f"interrupted{going_on}", INTERRUPTED)
     sys.exit(code)
 
 

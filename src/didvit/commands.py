@@ -194,13 +194,13 @@ def evaluate(
         console.print(f"the files for the evaluation server are in {escape(str(submission))}")
     if labeled:
         result = report(scores, checkpoint.labels, resamples)
-        for rows in report_tables(result, checkpoint.config.fusion):
-            Console(emoji=False, highlight=False).print(rows)
         if json:
             settings = to_json(checkpoint.config)
             write_json(
                 json, {"model": model, "settings": settings, "data": data, **result.to_dict()}
             )
+        for rows in report_tables(result, checkpoint.config.fusion):
+            Console(emoji=False, highlight=False).print(rows)
     return SOMETHING_FAILED if scores.failures else SUCCESS
 
 

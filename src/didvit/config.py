@@ -18,11 +18,16 @@ EARLY = {
     "view_scale": 1.0,
     "tiles": 0,
 }
-"""Settings of a model that came later than the first files of models, and what was done before."""
+"""Settings of a model that came later than the first files of models, and what was done before: a
+file without them means these, and names of an experiment's results leave these out."""
 
 
-class ConfigError(ValueError):
-    """A setting is impossible; the message names it and says what was expected."""
+class ConfigError(Exception):
+    """A setting is impossible; the message names it and says what was expected.
+
+    No ValueError: the parser of the command line would tell those of nested settings in its own
+    words.
+    """
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
@@ -309,7 +314,9 @@ class TrainConfig:
             "batch_size",
             f"a multiple of {parts} (accumulate x devices x num_nodes)",
         )
-        _expect(0 <= self.small_steps <= self.steps, self, "small_steps", "0 to steps")
+        _expect(
+            0 <= self.small_steps <= self.steps, self, "small_steps", f"0 to steps, {self.steps}"
+        )
         if self.global_steps is not None:
             _expect(0 <= self.global_steps <= self.steps, self, "global_steps", "0 to steps")
             _expect(
@@ -358,6 +365,14 @@ class TrainConfig:
         """Steps that look at whole images alone."""
         return self.steps if self.global_steps is None else self.global_steps
 
+    def looks_again(self, step: int) -> bool:
+        """Whether the evaluation after a step scores regions too.
+
+        While whole images alone are learned from, they alone are scored, which takes a part of the
+        time; the last evaluation is always that of the model as it will be used.
+        """
+        return step > self.num_global_steps or step == self.steps
+
     def _check_validation(self) -> None:
         """Refuse to choose on what is called a test set."""
         name = Path(self.data.val)
@@ -395,7 +410,8 @@ def model_config_from_json(values: dict[str, Any]) -> ModelConfig:
             f"settings do not fit this version: unknown {', '.join(unknown) or 'none'}; "
             f"missing {', '.join(missing) or 'none'}"
         )
-    return ModelConfig(**{**values, "image_size": tuple(values["image_size"])})
+    size = values["image_size"]
+    return ModelConfig(**{**values, "image_size": tuple(size) if isinstance(size, list) else size})
 
 
 def _json_value(value: Any) -> Any:

@@ -22,7 +22,6 @@ from rich.table import Table
 from didvit.config import TrainConfig
 from didvit.evaluation import Report
 from didvit.training import TrainingObserver
-from didvit.validation import looks_again
 
 RECENT_STEPS = 20
 """That the loss and speed shown are means of."""
@@ -118,8 +117,9 @@ class TrainingConsole(TrainingObserver):
             self.last_line = now
 
     def evaluation(self, step: int, result: Report, best: bool) -> None:
-        """One line with the mAP of every fusion."""
-        scores = "  ".join(f"{name} {fusion.mAP:.2f}" for name, fusion in result.fusions.items())
+        """One line with the mAP of every fusion; of whole images where they alone were scored."""
+        names = result.fusions if self.config.looks_again(step) else ("global",)
+        scores = "  ".join(f"{name} {result.fusions[name].mAP:.2f}" for name in names)
         self.console.print(f"step {step}  validation mAP: {scores}{'  (best)' if best else ''}")
         self.last_step = time.monotonic()
 
@@ -145,7 +145,7 @@ def step_costs(
         due = (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps
         passes = 1 if config.freeze_backbone else 3
         learning = passes * config.batch_size * learned * area
-        scored = looks if looks_again(config, step + 1) else 1
+        scored = looks if config.looks_again(step + 1) else 1
         costs.append((learning, float(num_validation * scored) if due else 0.0))
     return costs
 

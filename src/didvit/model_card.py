@@ -48,8 +48,9 @@ def model_card(folder: Path, config: TrainConfig, table: Table, validation: Tabl
         [
             f"# {folder.resolve().name}",
             "",
-            f"A model of didvit (DiD, Diverse Instance Discovery) for {len(table.labels)} labels: "
-            f"{model.backbone} at {height}x{width} pixels; looks again at {_views(model, table)}.",
+            f"A model of didvit for {len(table.labels)} labels: {model.backbone} at "
+            f"{height}x{width} pixels with the head {model.head}; looks again at "
+            f"{_views(model, table)}.",
             "",
             "## Use",
             "",
@@ -86,7 +87,7 @@ def _views(model: ModelConfig, table: Table) -> str:
     if model.top_n == 0:
         return "nothing"
     count = min(model.top_n, len(table.labels))
-    regions = f"{count} region{'s' * (count > 1)}"
+    regions = f"{count} region{'s' * (count > 1)} found by {model.localization}"
     tiles = f" and {model.tiles**2} tile{'s' * (model.tiles > 1)}" if model.tiles else ""
     return f"{regions}{tiles}, at {model.view_scale:g} of these sides"
 

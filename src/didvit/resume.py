@@ -98,7 +98,7 @@ def check_same_run(path: Path, settings: dict[str, Any], data: dict[str, str]) -
     changes = [
         f"{name} was {old.get(name)} and is {new.get(name)}"
         for name in sorted(old.keys() | new.keys())
-        if name not in _FREE and old.get(name) != new.get(name)
+        if name not in _FREE and _stays(name, old.get(name)) != _stays(name, new.get(name))
     ]
     changes += [
         f"data.{name} has other images or labels than it had"
@@ -123,6 +123,11 @@ def _digest(table: Table) -> str:
         digest.update(Path(str(image)).name.encode(errors="backslashreplace"))
     digest.update(table.targets.astype("int8").tobytes())
     return digest.hexdigest()
+
+
+def _stays(name: str, value: Any) -> Any:
+    """What of a setting has to stay; of a file of weights, its name and its folder's."""
+    return Path(str(value)).parts[-2:] if name == "model.weights" else value
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

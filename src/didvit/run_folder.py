@@ -98,7 +98,7 @@ class RunFolder:
         ]
         _write_csv(self.path / "steps.csv", steps)
         _write_csv(self.path / "history.csv", history)
-        _draw_curves(self.path / "curves.png", steps, history)
+        _draw_curves(self.path / "curves.png", config, steps, history)
 
     def flush(self) -> None:
         """Let TensorBoard see all records so far."""
@@ -143,9 +143,12 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _draw_curves(
-    path: Path, steps: Sequence[dict[str, float]], history: Sequence[dict[str, float]]
+    path: Path,
+    config: TrainConfig,
+    steps: Sequence[dict[str, float]],
+    history: Sequence[dict[str, float]],
 ) -> None:
-    """Loss and validation mAP over the steps."""
+    """Loss and validation mAP over the steps; of fusions with regions, where those were scored."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -153,10 +156,12 @@ def _draw_curves(
     loss.plot([row["step"] for row in steps], [row["loss"] for row in steps], color="0.8")
     loss.plot([row["step"] for row in history], [row["loss"] for row in history], "o-")
     loss.set(xlabel="step", title="loss (points: mean since the evaluation before)")
+    with_regions = [row for row in history if config.looks_again(int(row["step"]))]
     for name in history[0]:
         if name.startswith("val_"):
-            values = [row[name] for row in history]
-            score.plot([row["step"] for row in history], values, "o-", label=name[4:])
+            rows = history if name == "val_global" else with_regions
+            places, values = [row["step"] for row in rows], [row[name] for row in rows]
+            score.plot(places, values, "o-", label=name[4:])
     score.set(xlabel="step", title="validation mAP by fusion, in percent")
     score.legend()
     for axes in (loss, score):

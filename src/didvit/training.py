@@ -33,7 +33,7 @@ from didvit.optimization import (
 from didvit.processes import check_processes, launch, stopping_at_sigterm
 from didvit.resume import check_same_run, data_digests, load_newest_state, save_state
 from didvit.run_folder import RunFolder
-from didvit.validation import best_step, looks_again, score_validation
+from didvit.validation import best_step, score_validation
 
 FEWEST_PATCHES = 6
 """A side of views: with 4, mAP was 3 points lower than with 8; with 6, much the same."""
@@ -309,7 +309,7 @@ class Trainer:
         config, progress = self.config, self.progress
         step, labels = progress.step, self.table.labels
         model = cast(DiD, self.average.module if self.average else self.model)
-        result = self._score(model if looks_again(config, step) else model.with_top_n(0))
+        result = self._score(model if config.looks_again(step) else model.with_top_n(0))
         since = int(progress.history[-1]["step"]) if progress.history else 0
         row = {"step": step, "loss": fmean(progress.losses[since:])}
         progress.history.append(row | {f"val_{k}": v.mAP for k, v in result.fusions.items()})
@@ -325,7 +325,7 @@ class Trainer:
                 self.observer.warn(f"{failure}; it is left out of the validation")
         self.observer.evaluation(step, result, best == step)
         self.fabric.barrier()
-        if step == config.steps and config.model.top_n and not looks_again(config, best):
+        if step == config.steps and config.model.top_n and not config.looks_again(best):
             self._look_again(best)
 
     def _look_again(self, best: int) -> None:

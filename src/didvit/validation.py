@@ -12,15 +12,6 @@ from didvit.evaluation import Scores, merge_scores, score_table
 from didvit.method import DiD
 
 
-def looks_again(config: TrainConfig, step: int) -> bool:
-    """Whether the evaluation after a step scores regions too.
-
-    While whole images alone are learned from, they alone are scored, which takes a part of the
-    time; the last evaluation is always that of the model as it will be used.
-    """
-    return step > config.num_global_steps or step == config.steps
-
-
 def score_validation(model: DiD, table: Table, config: TrainConfig, fabric: Fabric) -> Scores:
     """Every process scores its share of the images; each gets the scores of all."""
     rank, world_size = fabric.global_rank, fabric.world_size

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import matplotlib.figure
 import numpy as np
 import pytest
 import safetensors.torch
@@ -24,6 +25,7 @@ from didvit.data.table import DataError
 from didvit.experiments.benchmarks import SCALES, Benchmark
 from didvit.experiments.boxes import DATA
 from didvit.experiments.command import Name, experiment
+from didvit.experiments.figures import _draw_curves
 from didvit.experiments.measures import difference
 from didvit.experiments.plans import EXPERIMENTS, Experiment, Row
 from didvit.experiments.results import (
@@ -226,6 +228,15 @@ def test_an_interrupted_row_goes_on_and_ends_the_same(make_runner, fatal):
     assert steps.total <= 5 - max(fatal - 1, 0)
 
 
+def test_an_interrupted_row_goes_on_in_a_cache_that_was_moved(make_runner, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        make_runner(Steps(fatal=4)).run(ROWS[2], 0)  # in the row, behind its first step
+    (tmp_path / "cache").rename(tmp_path / "moved")
+    steps = Steps()
+    make_runner(steps, cache="moved").run(ROWS[2], 0)
+    assert steps.total == 1
+
+
 def test_looking_again_at_test_time_alone_leaves_the_global_branch(make_runner):
     runner = make_runner(Steps())
     plain, again = runner.run(ROWS[0], 0), runner.run(ROWS[4], 0)
@@ -352,6 +363,32 @@ def test_a_sweep_is_drawn_as_curves(make_runner, tmp_path):
     assert (tmp_path / "systems-tiny.png").exists()
 
 
+def drawn_below(results, monkeypatch):
+    """The differences that a sweep's figure shows: places and values."""
+    drawn = []
+    monkeypatch.setattr(
+        "matplotlib.axes.Axes.errorbar", lambda axes, x, y, *others, **kept: drawn.append((x, y))
+    )
+    figure = matplotlib.figure.Figure()
+    _draw_curves(figure, results, ["λ"])
+    return [(list(x), list(y)) for x, y in drawn[1:]]
+
+
+def test_the_reference_of_a_sweep_is_drawn_at_zero(monkeypatch):
+    def row(name, x, difference):
+        fusions = {"mean": {"mAP": 50.0, "mAP_interval": [49.0, 51.0]}}
+        runs = [{"seed": 0, "fusions": fusions, "difference": difference}]
+        return {
+            "name": name, "x": x, "curve": "λ", "reference": "one", "fusion": "mean", "runs": runs
+        }  # fmt: skip
+
+    one, two = row("one", 1, None), row("two", 2, {"mAP": -3.0, "interval": [-4.0, -2.0]})
+    assert drawn_below({"rows": [one, two]}, monkeypatch) == [([1, 2], [0, -3.0])]
+    # Where the reference could not be trained, there is nothing to show.
+    two["runs"][0]["difference"] = None
+    assert drawn_below({"rows": [two]}, monkeypatch) == []
+
+
 def test_unset_settings_are_no_part_of_the_digest():
     settings = {"model": {"top_n": 4}, "steps": 3}
     assert digest(settings) == digest({"model": {"top_n": 4, "csra_heads": None}, "steps": 3})
@@ -453,16 +490,33 @@ def test_rows_that_cost_much_are_not_repeated(tiny_scale, tmp_path, monkeypatch)
     assert seeds == [[0, 3], [0, 3]]  # what others are compared with has all
 
 
+def test_the_start_is_no_row_of_several_seeds(tiny_scale, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "order", Experiment("Starts", (ROWS[0], ROWS[6])))
+    places = ["--root", tiny_scale.root, "--output", tmp_path, "--cache", tmp_path / "runs"]
+    run_command("order", *places, "--device", "cpu", "--resamples", 20, "--seeds", 0, 3)
+    results = json.loads((tmp_path / "order-cpu.json").read_text())
+    seeds = [[run["seed"] for run in row["runs"]] for row in results["rows"]]
+    assert seeds == [[0, 3], [0]]
+
+
 def test_rows_may_be_chosen(tiny_scale, tmp_path, monkeypatch):
+    """Whatever others need that is not here, and with those that the cache has."""
     monkeypatch.setitem(EXPERIMENTS, "order", Experiment("Systems", ROWS))
+    absent = replace(tiny_scale.benchmarks["coco"], test="absent.csv")
+    monkeypatch.setitem(tiny_scale.benchmarks, "voc2012", absent)
     places = ["--root", tiny_scale.root, "--output", tmp_path, "--cache", tmp_path / "runs"]
     options = [*places, "--device", "cpu", "--resamples", 20]
     run_command("order", *options, "--rows", "DiD")
     results = json.loads((tmp_path / "order-cpu.json").read_text())
     names = [(row["name"], row["budget"]) for row in results["rows"]]
     assert names == [("Baseline", "steps"), ("Baseline", "looks"), ("DiD", "steps")]
-    assert results["to_come"] == ["MCAR (steps)", "again (steps)", "Start (start)"]
-    with pytest.raises(ConfigError, match="'Did' is no row of order; expected of Baseline, DiD, M"):
+    of_another = "of another scale (steps)"
+    assert results["to_come"] == ["MCAR (steps)", "again (steps)", of_another, "Start (start)"]
+    run_command("order", *options, "--rows", "again")
+    results = json.loads((tmp_path / "order-cpu.json").read_text())
+    assert len(results["rows"]) == 5  # with those that the cache has; MCAR's scores are DiD's
+    assert results["to_come"] == [of_another, "Start (start)"]
+    with pytest.raises(ConfigError, match="'Did' is no row of order; expected of 'Baseline', 'DiD"):
         run_command("order", *options, "--rows", "DiD", "Did")
 
 
@@ -577,9 +631,14 @@ def test_the_command_measures_boxes(coco18, tmp_path, save_tiny_model, capsys, m
     run_command("boxes", *places, *options)  # goes on where it stopped: at the end
     assert measured.stat().st_mtime_ns == before
     assert json.loads((tmp_path / "boxes-model-cpu.json").read_text()) == results
-    save_tiny_model(model, ("airplane", "cat", "person"), head="csra")
+    save_tiny_model(model, ("airplane", "cat", "person"), head="csra", csra_heads=1)
     run_command("boxes", *places, *options)
     assert len(list((tmp_path / "runs").glob("boxes-*.json"))) == 2
+    config = json.loads((model / "config.json").read_text())
+    config["model"]["csra_weight"] = 0.7  # of the same weights
+    (model / "config.json").write_text(json.dumps(config))
+    run_command("boxes", *places, *options)
+    assert len(list((tmp_path / "runs").glob("boxes-*.json"))) == 3
 
 
 @pytest.mark.parametrize(
@@ -704,5 +763,6 @@ def test_documented_settings_of_systems_are_those_of_table_1(name, flags):
 
 
 def test_every_system_of_table_1_is_documented():
-    names = {row.name for row in EXPERIMENTS["table1"].rows if not row.name.startswith("DiD")}
+    rows = EXPERIMENTS["table1"].rows
+    names = {row.name for row in rows if not row.name.startswith("DiD") and not row.scored_with}
     assert names == {name for name, _ in SYSTEMS}

@@ -31,7 +31,7 @@ def slow_linear(vector, weight, bias=None):
 
 
 def slow_representations(activations, features):
-    """``v_c = Σ_ij σ(activation_c,ij) x'_ij``, over as many places as the authors' 14x14."""
+    """``v_c = Σ_ij σ(activation_c,ij) x'_ij / (h w)``."""
     categories, height, width = activations.shape
     result = np.zeros((categories, len(features)))
     for c in range(categories):
@@ -39,7 +39,7 @@ def slow_representations(activations, features):
             for x in range(width):
                 for e in range(len(features)):
                     result[c, e] += sigmoid(activations[c, y, x]) * features[e, y, x]
-    return result * 14 * 14 / (height * width)
+    return result / (height * width)
 
 
 def slow_propagate(adjacency, nodes, weight):
@@ -111,7 +111,7 @@ def test_representations_by_hand():
     activations = torch.tensor([[[[0.0, math.log(3)]]]])
     features = torch.tensor([[[[2.0, 4.0]], [[10.0, 20.0]]]])
     vectors = category_representations(activations, features)
-    torch.testing.assert_close(vectors, torch.tensor([[[4.0, 20.0]]]) * 98)
+    torch.testing.assert_close(vectors, torch.tensor([[[2.0, 10.0]]]))
 
 
 def test_more_patches_of_the_same_give_the_same_logits():

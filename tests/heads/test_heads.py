@@ -36,6 +36,15 @@ def test_a_saved_model_is_the_same(head, make_config, squares, tmp_path):
 
 
 @pytest.mark.parametrize("head", ALL_HEADS)
+def test_a_new_head_is_sure_of_nothing(head, make_config, squares):
+    """A head whose logits begin in the tens spends its first steps on getting rid of them."""
+    model = build_start(make_config(model=settings_of(head)), read_dataset(str(squares[0]))).eval()
+    with torch.no_grad():
+        logits = model.head(model.backbone(torch.rand(8, 3, 32, 48))).logits
+    assert logits.abs().max() < 3
+
+
+@pytest.mark.parametrize("head", ALL_HEADS)
 def test_it_learns_with_regions_and_without(head, make_config):
     config = make_config(
         model=settings_of(head),

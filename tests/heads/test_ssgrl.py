@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from didvit.heads.labels import LabelKnowledge, co_occurrence_of
-from didvit.heads.ssgrl import SSGRLHead, conditional_probabilities
+from didvit.heads.labels import LabelKnowledge, co_occurrence_of, conditional_probabilities
+from didvit.heads.ssgrl import SSGRLHead
 
 
 def sigmoid(x):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import safetensors.torch
 
 from didvit.box_quality import score_boxes
 from didvit.checkpoint import Checkpoint, load_checkpoint
+from didvit.config import to_json
 from didvit.data.boxes import AnnotatedImage, read_boxes
 from didvit.data.table import DataError
-from didvit.experiments.trainer import digest
+from didvit.experiments.trainer import REVISION, digest
 from didvit.files import whole_file, write_json
 from didvit.inference import choose_device
 from didvit.presets import PAPER
@@ -35,6 +36,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "hadamard, rows": {"reconstraint": "hadamard", "normalization": "row"},
     "shifted, rows": {"reconstraint": "shifted", "normalization": "row"},
     "none, MCAR's boxes": {"reconstraint": "none", "localization": "mcar"},
+    "hadamard, MCAR's boxes": {"localization": "mcar"},
+    "hadamard, MCAR's boxes, λ = 0.5": {"localization": "mcar", "box_threshold": 0.5},
     "none, HCP's boxes": {"reconstraint": "none", "localization": "hypotheses"},
     "random boxes": {"localization": "random"},
 }
@@ -86,8 +89,13 @@ def box_results(
         reports = {}
         for name, changes in SETTINGS.items():
             settings = {**PAPER, **changes}
-            made_with = {"weights": weights, "settings": settings, "resamples": resamples}
-            path = cache / f"boxes-{digest({**made_with, 'images': _digest(images)})}.json"
+            made_with = {
+                "settings": {**to_json(replace(trained.config, **settings)), "weights": weights},
+                "resamples": resamples,
+                "images": _digest(images),
+                "revision": REVISION,
+            }
+            path = cache / f"boxes-{digest(made_with)}.json"
             if not path.exists():
                 tell(f"{spec}: {name}")
                 checkpoint = load_checkpoint(model, settings)
@@ -172,9 +180,6 @@ def _cells(row: dict[str, Any]) -> Sequence[str]:
 
 def draw_boxes(results: dict[str, Any], path: Path) -> None:
     """Pointing game and CorLoc of every setting, one panel for each data set."""
-    import matplotlib
-
-    matplotlib.use("agg")
     from matplotlib.figure import Figure
 
     specs = list(dict.fromkeys(row["data"] for row in results["rows"]))

@@ -10,7 +10,7 @@ from didvit.config import ConfigError
 from didvit.options import RESAMPLES, check_folder
 
 if TYPE_CHECKING:
-    from didvit.experiments.plans import Experiment
+    from didvit.experiments.plans import Experiment, Row
     from didvit.experiments.running import Runner
     from didvit.prediction import Prediction
 
@@ -70,8 +70,8 @@ def experiment(
         seeds: Seeds to train every row with.
         repeat_limit: Rows that learn with more looks (steps times looks at an image) than this are
             trained with the first seed alone; but not those that others are compared with.
-        rows: Names of the rows to train and score, beside those that they are compared with
-            (default: all).
+        rows: Names of the rows to train and score, beside those that they are compared with; what
+            the cache has of the others is written too (default: all).
         images: For figure3: image files, folders or globs (default: the first test images).
         model: For boxes: 'default', or a folder that 'didvit train' wrote; its results are in
             boxes-FOLDER-SCALE.json.
@@ -166,18 +166,29 @@ def _run(
     rows = rows_at(plan, runner.benchmarks)
     unknown = set(chosen) - {row.name for row in rows}
     if unknown:
-        names = ", ".join(dict.fromkeys(row.name for row in rows))
+        names = ", ".join(repr(name) for name in dict.fromkeys(row.name for row in rows))
         raise ConfigError(f"--rows {sorted(unknown)[0]!r} is no row of {name}; expected of {names}")
+
+    def seeds_of(row: "Row") -> tuple[int, ...]:
+        config = runner.config_of(row, seeds[0])
+        looks = config.steps * config.model.looks()
+        is_costly = repeat_limit is not None and looks > repeat_limit
+        once = row.budget == "start" or (is_costly and plan.reference(row) is not row)
+        return seeds[:1] if once else seeds
+
     if chosen:
-        compared = {plan.reference(row).name for row in rows if row.name in chosen}
-        rows = [row for row in rows if row.name in (*chosen, *compared)]
+        named = {*chosen, *(plan.reference(row).name for row in rows if row.name in chosen)}
+        runner.check([row for row in rows if row.name in named])
+        rows = [
+            row
+            for row in rows
+            if row.name in named or all(runner.is_known(row, number) for number in seeds_of(row))
+        ]
     runner.check(rows)
     outcomes, references, failed = [], {}, {}
     for row in sorted(rows, key=lambda row: plan.reference(row) is not row):
-        config, is_reference = runner.config_of(row, seeds[0]), plan.reference(row) is row
-        looks = config.steps * config.model.looks()
-        once = repeat_limit is not None and looks > repeat_limit and not is_reference
-        for number in seeds[:1] if once else seeds:
+        is_reference = plan.reference(row) is row
+        for number in seeds_of(row):
             try:
                 outcome = runner.run(row, number, references.get((row.data, number)))
             except TrainingError as error:

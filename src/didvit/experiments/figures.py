@@ -35,9 +35,6 @@ class Panel(NamedTuple):
 
 def draw(results: dict[str, Any], path: Path) -> None:
     """The paper's mAP where there is any, ours, and ours less the reference's; or its curves."""
-    import matplotlib
-
-    matplotlib.use("agg")
     from matplotlib.figure import Figure
 
     figure = Figure(layout="constrained")
@@ -65,8 +62,12 @@ def _draw_curves(figure: Any, results: dict[str, Any], curves: list[str]) -> Non
         x, y = [row["x"] for row in rows], [score(row) for row in rows]
         lines = _lines(y, [interval(row) for row in rows])
         above.errorbar(x, y, lines, marker="o", capsize=3)
-        y, *ends = zip(*(difference(row) or (0, 0, 0) for row in rows), strict=True)
-        below.errorbar(x, y, _lines(y, list(zip(*ends, strict=True))), marker="o", capsize=3)
+        compared = [(row["x"], ends) for row in rows if (ends := _difference(row))]
+        if compared:
+            places, differences = zip(*compared, strict=True)
+            y, *ends = zip(*differences, strict=True)
+            lines = _lines(y, list(zip(*ends, strict=True)))
+            below.errorbar(places, y, lines, marker="o", capsize=3)
         below.axhline(0, color="gray", linewidth=1)
         below.set_xticks(x, [f"{value:g}" for value in x])
         below.set_xlabel(curve)
@@ -75,6 +76,11 @@ def _draw_curves(figure: Any, results: dict[str, Any], curves: list[str]) -> Non
     spread = _spread(results["rows"])
     panels[0, 0].set_ylabel(f"{OURS}\n{spread}")
     panels[1, 0].set_ylabel(f"less {references(results)}\n{spread}")
+
+
+def _difference(row: dict[str, Any]) -> tuple[float, float, float] | None:
+    """From the reference, which is at 0 itself; None where the reference could not be trained."""
+    return (0.0, 0.0, 0.0) if row["name"] == row["reference"] else difference(row)
 
 
 def _draw_points(figure: Any, results: dict[str, Any]) -> None:

@@ -127,6 +127,19 @@ class Runner(Trainer):
         )
         return outcome._replace(difference=reference and self.difference(outcome, reference))
 
+    def is_known(self, row: Row, seed: int) -> bool:
+        """Whether `run` finds the row in the cache, trained and scored."""
+        benchmark = self.benchmarks[row.data]
+        try:
+            folder = self.folder(row, seed)
+            train, validation = self._tables(self.config_of(row, seed).data)
+            tables = [read_dataset(str(self.root / benchmark.test), train.labels)]
+        except DataError:  # its data are not here
+            return False
+        tables += [validation] if row.scored_with else []
+        paths = (_scores_path(row, folder, table) for table in tables)
+        return (folder / DONE).exists() and all(path.exists() for path in paths)
+
     def difference(self, outcome: Outcome, other: Outcome) -> Difference:
         """Of two outcomes on the same images."""
         sides = [(o.scored.parent.name, o.scored.stem, o.fusion) for o in (outcome, other)]
@@ -146,8 +159,7 @@ class Runner(Trainer):
         self, row: Row, folder: Path, checkpoint: Checkpoint, table: Table, workers: int
     ) -> Path:
         """A trained row, on a table: the file of its scores, from the cache where it is there."""
-        scored = {"test": data_digests(table, table)["val"], "with": dict(row.scored_with)}
-        path = folder / f"scores-{digest(scored)}.npz"
+        path = _scores_path(row, folder, table)
         with self._alone(folder):
             if not path.exists():
                 self.tell(f"scoring {row.name}: {len(table)} images")
@@ -159,6 +171,12 @@ class Runner(Trainer):
                 with whole_file(path) as temporary:
                     np.savez(temporary, **{name: getattr(scores, name) for name in ARRAYS})
         return path
+
+
+def _scores_path(row: Row, folder: Path, table: Table) -> Path:
+    """Where a trained row's scores of a table are kept."""
+    scored = {"test": data_digests(table, table)["val"], "with": dict(row.scored_with)}
+    return folder / f"scores-{digest(scored)}.npz"
 
 
 def read_scores(path: Path) -> Scores:

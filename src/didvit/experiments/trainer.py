@@ -108,19 +108,24 @@ class Trainer:
     def trained(self, row: Row, seed: int) -> Path:
         """The run folder of a row, trained now if it never was."""
         benchmark, config = self.benchmarks[row.data], self.config_of(row, seed)
-        weights = config.model.weights
-        start = ""
+        folder, weights = self.folder(row, seed), config.model.weights
         if benchmark.start:
-            backbone = self.start(benchmark.start)
+            weights = str(self.start(benchmark.start))
             if row.budget == "start":
-                return backbone.parent
-            weights, start = str(backbone), backbone.parent.name
-        folder = self.cache / self._key(config, start)
+                return folder
         with self._alone(folder):
             if not (folder / DONE).exists():
                 self.tell(f"training {row.name} (seed {seed}): {config.steps} steps")
                 self._train(config, folder, weights)
         return folder
+
+    def folder(self, row: Row, seed: int) -> Path:
+        """Where `trained` keeps a row, whether it was trained or not."""
+        start = self.benchmarks[row.data].start
+        begun = f"start-{self._key(start)}" if start else ""
+        if row.budget == "start":
+            return self.cache / begun
+        return self.cache / self._key(self.config_of(row, seed), begun)
 
     def start(self, config: TrainConfig) -> Path:
         """The backbone that rows begin with, as a file of weights; its head is left behind."""

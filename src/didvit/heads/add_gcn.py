@@ -7,10 +7,11 @@ Differs: features are the patch tokens of a transformer, D wide, where the paper
 ResNet-101's, 2048 wide, and its width of 1024 is D / 2 here; nothing is batch normalized, so that
 an image's logits do not depend on its batch; the graphs are the paper's equations, where the
 authors' code has more biases and a LeakyReLU after each of its layers; backbone and head share the
-recipe, the loss and the resolution of all compared heads; a sum over patches is scaled to their
-14x14 grid, so that logits do not depend on the size of an input or a view. As in the authors' code,
-the maps are pooled by their maximum, what a graph gives is added to V, and a LeakyReLU of slope 0.2
-follows the global context's layer.
+recipe, the loss and the resolution of all compared heads; representations are means over the
+patches where the paper has sums (of 14x14 places): patch tokens are layer normalized, and with sums
+of them a new head's logits began in the hundreds, and differed by the size of an input or a view.
+As in the authors' code, the maps are pooled by their maximum, what a graph gives is added to V, and
+a LeakyReLU of slope 0.2 follows the global context's layer.
 """
 
 import torch
@@ -18,13 +19,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from didvit.heads.classifiers import CategoryClassifiers
 from didvit.method import HeadOutput
 
 NEGATIVE_SLOPE = 0.2
 """Of every LeakyReLU."""
-
-PLACES = 14 * 14
-"""Of the authors' maps, at 448 pixels."""
 
 
 class ADDGCNHead(nn.Module):
@@ -43,7 +42,7 @@ class ADDGCNHead(nn.Module):
         self.transform = nn.Conv2d(embed_dim, width, kernel_size=1)
         self.static_graph = StaticGraph(width, num_categories)
         self.dynamic_graph = DynamicGraph(width, num_categories)
-        self.classifiers = nn.Linear(width, num_categories)
+        self.classifiers = CategoryClassifiers(width, num_categories)
 
     def forward(self, patch_tokens: Float[Tensor, "B D h w"]) -> HeadOutput:
         """The maps before their sigmoid, and ``s = (s_m + s_r) / 2``, the mean of both scores."""
@@ -52,22 +51,19 @@ class ADDGCNHead(nn.Module):
         related = self.static_graph(represented)
         related = represented + self.dynamic_graph(related)
         map_scores = semantic_maps.amax((-2, -1))
-        # Category c's own binary classifier reads category c's representation alone.
-        relation_scores = (related * self.classifiers.weight).sum(-1) + self.classifiers.bias
-        return HeadOutput(semantic_maps, (map_scores + relation_scores) / 2)
+        return HeadOutput(semantic_maps, (map_scores + self.classifiers(related)) / 2)
 
 
 def category_representations(
     activations: Float[Tensor, "B C h w"], features: Float[Tensor, "B E h w"]
 ) -> Float[Tensor, "B C E"]:
-    """``v_c = Σ_ij m_c,ij · x'_ij``, with the sigmoid of the activations as the maps M.
+    """``v_c = Σ_ij m_c,ij · x'_ij / (h w)``, with the sigmoid of the activations as the maps M.
 
     The semantic attention module: the features X' are selectively aggregated into one content-aware
-    representation per category. A sum grows with the grid; this is `PLACES` times the mean, which
-    is the sum on the authors' grid.
+    representation per category.
     """
     summed = activations.sigmoid().flatten(2) @ features.flatten(2).mT  # B C N, B N E
-    return summed * (PLACES / activations.shape[-2:].numel())
+    return summed / activations.shape[-2:].numel()
 
 
 class StaticGraph(nn.Module):

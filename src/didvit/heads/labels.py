@@ -48,6 +48,11 @@ def co_occurrence_of(targets: Shaped[Tensor, "n C"] | Shaped[np.ndarray, "n C"])
     return present.T @ present
 
 
+def conditional_probabilities(co_occurrence: Float[Tensor, "C C"]) -> Float[Tensor, "C C"]:
+    """``[i, j]``: how likely label j is where label i is; zeros where i never is."""
+    return co_occurrence / co_occurrence.diagonal().clamp(min=1)[:, None]
+
+
 def label_embeddings(source: str, labels: tuple[str, ...]) -> Float[Tensor, "C E"]:
     """One word vector per label, in the order of the labels.
 

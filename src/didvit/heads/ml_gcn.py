@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from didvit.heads.labels import LabelKnowledge
+from didvit.heads.labels import LabelKnowledge, conditional_probabilities
 from didvit.method import HeadOutput
 
 
@@ -33,7 +33,7 @@ def correlation_graph(
         threshold: τ, which rids the graph of rare, noisy edges.
         reweight: p, how much of a node's new feature comes from its neighbors.
     """
-    probabilities = co_occurrence / co_occurrence.diagonal().clamp(min=1)[:, None]
+    probabilities = conditional_probabilities(co_occurrence)
     self_loops = torch.eye(len(co_occurrence)).to(co_occurrence)
     edges = (probabilities >= threshold).to(co_occurrence) * (1 - self_loops)
     neighbors = edges.sum(1, keepdim=True).clamp(min=1)

@@ -4,7 +4,8 @@ Source: You, Guo, Cui, Long, Bao, Wen, "Cross-Modality Attention with Semantic G
 Multi-Label Classification", AAAI 2020.
 
 Differs: a transformer has one resolution, so that the scales are the patch tokens of several
-blocks, and a category's vectors of all scales are concatenated before its classifier; the label
+blocks, through the last block's LayerNorm all of them, and a category's vectors of all scales are
+concatenated before its classifier; the label
 embeddings are fitted when the head is built, from word vectors of unit length, by Adam; the maps
 into the label space have layer in place of batch normalization, so that an image's logits do not
 depend on its batch, and end in a linear layer, so that cosines can be negative; backbone and head
@@ -18,7 +19,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from didvit.heads.labels import LabelKnowledge
+from didvit.heads.classifiers import CategoryClassifiers
+from didvit.heads.labels import LabelKnowledge, conditional_probabilities
 from didvit.method import HeadOutput
 
 WEAK_RELATION = 0.3
@@ -51,7 +53,7 @@ class MSCMAHead(nn.Module):
         self.scales = nn.ModuleList(
             CrossModalityAttention(embed_dim, width) for _ in range(num_scales)
         )
-        self.classifiers = nn.Linear(num_scales * embed_dim, len(knowledge.co_occurrence))
+        self.classifiers = CategoryClassifiers(num_scales * embed_dim, len(knowledge.co_occurrence))
 
     def forward(self, patch_tokens: Float[Tensor, "B SD h w"]) -> HeadOutput:
         """The last scale's cosines, and ``w_c · h_c + b_c`` with h_c of all scales."""
@@ -61,9 +63,7 @@ class MSCMAHead(nn.Module):
             for scale, of_scale in zip(self.scales, tokens, strict=True)
         ]
         vectors = torch.cat([look.vectors for look in looks], dim=-1)  # B C S*D
-        # Category c's own binary classifier reads category c's vector alone.
-        logits = (vectors * self.classifiers.weight).sum(-1) + self.classifiers.bias
-        return HeadOutput(looks[-1].cosines, logits)
+        return HeadOutput(looks[-1].cosines, self.classifiers(vectors))
 
 
 class CategoryLook(NamedTuple):
@@ -108,8 +108,8 @@ class CrossModalityAttention(nn.Module):
 
 
 def label_adjacency(co_occurrence: Float[Tensor, "C C"]) -> Float[Tensor, "C C"]:
-    """``A = (P + Pᵀ) / 2`` with ``P_ij = P(label i | label j)``, 0 where j never occurs."""
-    conditional = co_occurrence / co_occurrence.diagonal().clamp(min=1)  # columns by their count
+    """``A = (P + Pᵀ) / 2`` with the `conditional_probabilities` P, of one label given the other."""
+    conditional = conditional_probabilities(co_occurrence)
     return (conditional + conditional.mT) / 2
 
 

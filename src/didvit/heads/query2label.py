@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from didvit.heads.classifiers import CategoryClassifiers
 from didvit.method import HeadOutput
 
 
@@ -58,7 +59,7 @@ class Query2LabelHead(nn.Module):
         self.layers = nn.ModuleList(
             DecoderLayer(embed_dim, num_heads, hidden, dropout) for _ in range(num_layers)
         )
-        self.classifiers = nn.Linear(embed_dim, num_categories)  # row c sees query c alone
+        self.classifiers = CategoryClassifiers(embed_dim, num_categories)
 
     def forward(self, patch_tokens: Float[Tensor, "B D h w"]) -> HeadOutput:
         """The last layer's cross-attention, and ``W_c^T Q_c + b_c`` of its queries."""
@@ -70,8 +71,7 @@ class Query2LabelHead(nn.Module):
         for layer in earlier:
             queries, _ = layer(queries, keys, features)
         queries, attention = last(queries, keys, features)
-        logits = (queries * self.classifiers.weight).sum(-1) + self.classifiers.bias
-        return HeadOutput(attention.unflatten(-1, (height, width)), logits)
+        return HeadOutput(attention.unflatten(-1, (height, width)), self.classifiers(queries))
 
 
 class DecoderLayer(nn.Module):

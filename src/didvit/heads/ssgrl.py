@@ -6,16 +6,16 @@ Image Recognition", ICCV 2019.
 Differs: features are the patch tokens of a transformer, D wide, where the paper's are a
 ResNet-101's, 2048 wide, and its widths of 1024 are D / 2 here; the fully connected network of the
 attention is one layer, whose constant part (the b of eq. 3) the softmax cancels, so that there is
-none; the embeddings may be others than GloVe's and have
-unit length; backbone and head share the recipe, the loss and
-the resolution of all compared heads.
+none; the embeddings may be others than GloVe's and have unit length; backbone and head share the
+recipe, the loss and the resolution of all compared heads.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from didvit.heads.labels import LabelKnowledge
+from didvit.heads.classifiers import CategoryClassifiers
+from didvit.heads.labels import LabelKnowledge, conditional_probabilities
 from didvit.method import HeadOutput
 
 
@@ -48,7 +48,7 @@ class SSGRLHead(nn.Module):
         self.attention = SemanticAttention(embed_dim, label_width, hidden)
         self.gate = GatedUpdate(embed_dim)
         self.output = nn.Linear(2 * embed_dim, embed_dim)
-        self.classifiers = nn.Linear(embed_dim, num_categories)  # row c sees the output of c alone
+        self.classifiers = CategoryClassifiers(embed_dim, num_categories)
 
     def forward(self, patch_tokens: Float[Tensor, "B D h w"]) -> HeadOutput:
         """``s_c = f_c(o_c)`` with ``o_c = tanh(F_o [h_c^T, h_c^0])`` (semantic interaction).
@@ -60,8 +60,8 @@ class SSGRLHead(nn.Module):
         features = coefficients.softmax(-1) @ tokens  # B C D: eqs. 5, 6
         nodes = self.propagate(features)
         outputs = torch.tanh(self.output(torch.cat([nodes, features], dim=-1)))
-        logits = (outputs * self.classifiers.weight).sum(-1) + self.classifiers.bias
-        return HeadOutput(coefficients.unflatten(-1, patch_tokens.shape[-2:]), logits)
+        semantic_maps = coefficients.unflatten(-1, patch_tokens.shape[-2:])
+        return HeadOutput(semantic_maps, self.classifiers(outputs))
 
     def propagate(self, nodes: Float[Tensor, "B C D"]) -> Float[Tensor, "B C D"]:
         """T steps of messages along the edges into and out of every node (semantic interaction)."""
@@ -70,11 +70,6 @@ class SSGRLHead(nn.Module):
             messages = torch.cat([graph @ nodes, graph.mT @ nodes], dim=-1)
             nodes = self.gate(messages, nodes)
         return nodes
-
-
-def conditional_probabilities(co_occurrence: Float[Tensor, "C C"]) -> Float[Tensor, "C C"]:
-    """``a_cc'``: how likely category c' is where category c is; zeros where c never is."""
-    return co_occurrence / co_occurrence.diagonal().clamp(min=1)[:, None]
 
 
 class SemanticAttention(nn.Module):
