@@ -9,7 +9,7 @@ an image's logits do not depend on its batch; the graphs are the paper's equatio
 authors' code has more biases and a LeakyReLU after each of its layers; backbone and head share the
 recipe, the loss and the resolution of all compared heads; representations are means over the
 patches where the paper has sums (of 14x14 places): patch tokens are layer normalized, and with sums
-of them a new head's logits began in the hundreds, and differed by the size of an input or a view.
+of them a new head's logits began near a hundred, and differed by the size of an input or a view.
 As in the authors' code, the maps are pooled by their maximum, what a graph gives is added to V, and
 a LeakyReLU of slope 0.2 follows the global context's layer.
 """
