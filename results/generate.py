@@ -7,6 +7,7 @@ Figures in the documentation come from here alone; a test fails where the page i
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -282,25 +283,36 @@ def _experiments() -> Iterator[str]:
         if (ROOT / path).exists():
             yield markdown(_read(path)).strip()
             yield f"![{EXPERIMENTS[name].title}](experiments/{name}-cpu.png)"
+            results = _read(path)
             command = f"didvit experiment {name} --root data --output results/experiments"
-            text = f"{_filled(_text(name)).strip()} {_seeds_text(path)}"
-            yield f"{text} From `{path}`, by `{command}{_seeds(path)}`."
+            commands = (f"`{command}{options}`" for options in _options(results))
+            text = f"{_filled(_text(name)).strip()} {_seeds_text(results)}"
+            yield f"{text} From `{path}`, by {', then '.join(commands)}."
         if name == "figure2" and (ROOT / "results/experiments/figure3-cpu.jpg").exists():
             yield _filled(_text("figure3")).strip()
 
 
-def _seeds(path: str) -> str:
-    """The options that repeated rows of an experiment, as they are in its JSON."""
-    results = _read(path)
-    seeds, limit = results.get("seeds", [0]), results.get("repeat_limit")
-    options = "" if seeds == [0] else f" --seeds {' '.join(map(str, seeds))}"
-    return options if limit is None else f"{options} --repeat-limit {limit:g}"
+def _options(results: dict) -> list[str]:
+    """Of the commands that made an experiment's rows, in turn."""
+    made = []
+    for options in (*results.get("kept", []), results):
+        seeds, limit = options["seeds"], options["repeat_limit"]
+        text = f" --rows {shlex.join(options['chosen'])}" if options.get("chosen") else ""
+        text += "" if seeds == [0] else f" --seeds {' '.join(map(str, seeds))}"
+        text += "" if limit is None else f" --repeat-limit {limit:g}"
+        made.append(f"{text} --keep" if made else text)
+    return made
 
 
-def _seeds_text(path: str) -> str:
+def _seeds_text(results: dict) -> str:
     """What an experiment's JSON says of its seeds, in words."""
-    results = _read(path)
-    seeds, limit = results.get("seeds", [0]), results.get("repeat_limit")
+    seeds, limit = results["seeds"], results["repeat_limit"]
+    if "kept" in results:
+        most = most_seeds(results)
+        repeated = [row["name"] for row in results["rows"] if len(row["runs"]) == most]
+        if len(repeated) == len(results["rows"]):
+            return f"{most} seeds."
+        return f"{most} seeds of {', '.join(dict.fromkeys(repeated))}; of the others one."
     if len(seeds) == 1:
         return "One seed."
     if limit is None:

@@ -67,19 +67,40 @@ def test_results_page_is_current():
     assert generate.CARD.read_text() == generate.card(), "run: python results/generate.py"
 
 
+ONE_SEED = {"seeds": [0], "repeat_limit": None}
+ADDED = {"seeds": [1, 2], "repeat_limit": None, "chosen": ["DiD's", "sum"]}
+
+
+def recorded_rows(**seeds):
+    return [{"name": name, "runs": [{}] * number} for name, number in seeds.items()]
+
+
 @pytest.mark.parametrize(
-    ("recorded", "options"),
+    ("recorded", "options", "words"),
     [
-        ({}, ""),
-        ({"seeds": [0], "repeat_limit": None}, ""),
-        ({"seeds": [2], "repeat_limit": None}, " --seeds 2"),
-        ({"seeds": [0, 1], "repeat_limit": 50.0}, " --seeds 0 1 --repeat-limit 50"),
+        (ONE_SEED, [""], "One seed."),
+        ({"seeds": [2], "repeat_limit": None, "chosen": []}, [" --seeds 2"], "One seed."),
+        (
+            {"seeds": [0, 1], "repeat_limit": 50.0},
+            [" --seeds 0 1 --repeat-limit 50"],
+            "2 seeds; of rows over 50 looks, but the one compared with, one.",
+        ),
+        (
+            {**ADDED, "kept": [ONE_SEED], "rows": recorded_rows(sum=3, none=3)},
+            ["", """ --rows 'DiD'"'"'s' sum --seeds 1 2 --keep"""],
+            "3 seeds.",
+        ),
+        (
+            {**ADDED, "kept": [ONE_SEED], "rows": recorded_rows(sum=3, none=1)},
+            ["", """ --rows 'DiD'"'"'s' sum --seeds 1 2 --keep"""],
+            "3 seeds of sum; of the others one.",
+        ),
     ],
 )
-def test_the_page_names_the_seeds_of_an_experiment(monkeypatch, recorded, options):
+def test_the_page_names_the_seeds_of_an_experiment(recorded, options, words):
     generate = results_generator()
-    monkeypatch.setattr(generate, "_read", lambda name: recorded)
-    assert generate._seeds("some.json") == options
+    assert generate._options(recorded) == options
+    assert generate._seeds_text(recorded) == words
 
 
 def test_a_difference_is_over_the_seeds_that_both_rows_have():

@@ -520,6 +520,72 @@ def test_rows_may_be_chosen(tiny_scale, tmp_path, monkeypatch):
         run_command("order", *options, "--rows", "DiD", "Did")
 
 
+def without_times(results):
+    """What must not depend on which command, or machine, made which run."""
+    rows = [
+        {**row, "runs": [{**run, "seconds": None} for run in row["runs"]]}
+        for row in results["rows"]
+    ]
+    return {**results, "rows": rows, "seeds": None, "chosen": None, "kept": None}
+
+
+def test_results_of_another_machine_are_kept(tiny_scale, tmp_path, monkeypatch):
+    """Seed by seed, without a common cache, as all seeds at once."""
+    plan = Experiment("Systems", (ROWS[0], ROWS[2], ROWS[4], ROWS[6]), pairs=PLAN.pairs)
+    monkeypatch.setitem(EXPERIMENTS, "order", plan)
+    options = ["--root", tiny_scale.root, "--device", "cpu", "--resamples", 20]
+
+    def run(output, cache, *arguments):
+        places = ["--output", tmp_path / output, "--cache", tmp_path / cache]
+        run_command("order", *options, *places, *arguments)
+        results = json.loads((tmp_path / output / "order-cpu.json").read_text())
+        assert (tmp_path / output / "order-cpu.md").read_text() == markdown(results)
+        return results
+
+    base = {"repeat_limit": None, "resamples": 20}
+    one = run("parts", "one", "--keep", "--rows", "DiD", "Start")  # nothing to keep yet
+    assert (one["to_come"], "kept" in one) == (["again (steps)"], False)
+    both = run("parts", "two", "--seeds", 3, "--keep")
+    assert both["kept"] == [{"seeds": [0], "chosen": ["DiD", "Start"], **base}]
+    assert [[r["seed"] for r in row["runs"]] for row in both["rows"]] == [[0, 3], [0, 3], [3], [0]]
+    assert both["to_come"] == []
+    run("parts", "three", "--rows", "DiD", "again", "--keep")  # again with what it is paired with
+    again = run("parts", "three", "--rows", "DiD", "again", "--keep")
+    assert len(again["kept"]) == 2  # a command that goes on is one
+    rows = [row for row in again["rows"] if row["budget"] != "start"]
+    whole = run("whole", "four", "--seeds", 0, 3)
+    assert without_times({**again, "rows": rows}) == without_times(
+        {**whole, "rows": whole["rows"][:3], "kept": None}
+    )
+
+
+@pytest.mark.parametrize(
+    ("edit", "arguments", "message"),
+    [
+        (("name", "Did"), [], "has 'Did' with seed 0 of other settings or data"),
+        (("scored_with", {"top_n": 1}), [], "has 'Baseline' with seed 0 of other settings"),
+        (None, ["--accumulate", 2], "has 'Baseline' with seed 0 of other settings"),
+        (None, ["--resamples", 21], "expected --resamples 20 with it, not 21"),
+    ],
+)
+def test_results_of_other_settings_are_not_kept(
+    tiny_scale, tmp_path, monkeypatch, edit, arguments, message
+):
+    monkeypatch.setitem(EXPERIMENTS, "order", Experiment("Systems", ROWS[:1]))
+    places = ["--root", tiny_scale.root, "--output", tmp_path, "--cache", tmp_path / "runs"]
+    command = ["order", *places, "--device", "cpu", "--resamples", 20]
+    run_command(*command)
+    path = tmp_path / "order-cpu.json"
+    if edit:
+        results = json.loads(path.read_text())
+        results["rows"][0] |= dict([edit])
+        path.write_text(json.dumps(results))
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=message):
+        run_command(*command, "--keep", "--seeds", 1, *arguments)
+    assert path.read_bytes() == before
+
+
 def test_a_row_that_cannot_be_trained_does_not_end_a_table(tiny_scale, tmp_path, monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "order", Experiment("Systems", (ROWS[0], ROWS[2])))
 
@@ -652,6 +718,8 @@ def test_the_command_measures_boxes(coco18, tmp_path, save_tiny_model, capsys, m
         (["boxes", "--activation-checkpointing"], "expected no --activation-checkpointing"),
         (["figure3", "--rows", "DiD"], "expected no --rows"),
         (["figure3", "--seeds", "0", "1", "--repeat-limit", "50"], "one row"),
+        (["figure3", "--keep"], "expected no --keep"),
+        (["boxes", "--keep"], "expected no --keep"),
         (["figure3", "--resamples", "20"], "measures nothing"),
         (["order", "--repeat-limit", "8"], "--repeat-limit"),
         (["figure3", "--seeds", "1", "2"], "one of --seeds"),

@@ -1,6 +1,7 @@
 """``didvit experiment``; what is heavy is imported when it runs."""
 
 import inspect
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -44,6 +45,7 @@ def experiment(
     seeds: tuple[int, ...] = (0,),
     repeat_limit: float | None = None,
     rows: tuple[str, ...] = (),
+    keep: bool = False,
     images: tuple[str, ...] = (),
     model: str = "default",
     resamples: int = RESAMPLES,
@@ -72,6 +74,9 @@ def experiment(
             trained with the first seed alone; but not those that others are compared with.
         rows: Names of the rows to train and score, beside those that they are compared with; what
             the cache has of the others is written too (default: all).
+        keep: Keep what the results in --output have of other rows and seeds, from another machine
+            say; they must be of the same settings and data. Rows that are trained with the first
+            seed alone are not trained again.
         images: For figure3: image files, folders or globs (default: the first test images).
         model: For boxes: 'default', or a folder that 'didvit train' wrote; its results are in
             boxes-FOLDER-SCALE.json.
@@ -100,11 +105,11 @@ def experiment(
     }
     if name == "boxes":
         once = {"seeds": seeds, "repeat_limit": repeat_limit, "rows": rows, "workers": workers}
-        _refuse("boxes trains nothing", **once, **training)
+        _refuse("boxes trains nothing", **once, **training, keep=keep)
     else:
         _refuse(f"{name} trains its own models", model=model)
     if name == "figure3":
-        _refuse("figure3 is of one row", repeat_limit=repeat_limit, rows=rows)
+        _refuse("figure3 is of one row", repeat_limit=repeat_limit, rows=rows, keep=keep)
         _refuse("figure3 measures nothing", resamples=resamples)
         if others:
             raise ConfigError(f"figure3 shows one model; expected one of --seeds, not {seeds}")
@@ -136,7 +141,7 @@ def experiment(
         _draw_figure_3(runner, images, seed, path)
         console.print(f"{path} is written", markup=False)
         return 0
-    _run(runner, name, EXPERIMENTS[name], scale, rows, seeds, repeat_limit, output)
+    _run(runner, name, EXPERIMENTS[name], scale, rows, seeds, repeat_limit, output, keep)
     print((output / f"{name}-{scale}.md").read_text(encoding="utf-8"))
     return 0
 
@@ -158,9 +163,16 @@ def _run(
     seeds: tuple[int, ...],
     repeat_limit: float | None,
     output: Path,
+    keep: bool,
 ) -> None:
     """Rows, references first; results are written after each."""
-    from didvit.experiments.results import results_json, row_name, rows_at, write_results
+    from didvit.experiments.results import (
+        results_json,
+        row_name,
+        rows_at,
+        with_earlier,
+        write_results,
+    )
     from didvit.training import TrainingError
 
     rows = rows_at(plan, runner.benchmarks)
@@ -169,12 +181,18 @@ def _run(
         names = ", ".join(repr(name) for name in dict.fromkeys(row.name for row in rows))
         raise ConfigError(f"--rows {sorted(unknown)[0]!r} is no row of {name}; expected of {names}")
 
+    path = output / f"{name}-{scale}.json"
+    earlier = _earlier(runner, plan, path) if keep and path.exists() else None
+    kept = {(entry["name"], entry["budget"]) for entry in earlier["rows"]} if earlier else set()
+
     def seeds_of(row: "Row") -> tuple[int, ...]:
         config = runner.config_of(row, seeds[0])
         looks = config.steps * config.model.looks()
         is_costly = repeat_limit is not None and looks > repeat_limit
         once = row.budget == "start" or (is_costly and plan.reference(row) is not row)
-        return seeds[:1] if once else seeds
+        if once:
+            return () if (row.name, row.budget) in kept else seeds[:1]
+        return seeds
 
     if chosen:
         named = {*chosen, *(plan.reference(row).name for row in rows if row.name in chosen)}
@@ -202,10 +220,40 @@ def _run(
             continue
         compare, benchmarks = runner.difference, runner.benchmarks
         results = results_json(name, scale, plan, outcomes, benchmarks, compare, failed)
-        options = {"seeds": seeds, "repeat_limit": repeat_limit, "resamples": runner.resamples}
-        write_results(output, {**results, **options})
+        results |= {
+            "seeds": list(seeds),
+            "repeat_limit": repeat_limit,
+            "chosen": list(chosen),
+            "resamples": runner.resamples,
+        }
+        write_results(output, with_earlier(results, earlier, plan) if earlier else results)
     if not outcomes:
         raise TrainingError(f"no row of {name} could be trained: {'; '.join(failed.values())}")
+
+
+def _earlier(runner: "Runner", plan: "Experiment", path: Path) -> dict[str, Any]:
+    """Results to keep, if this command would have made the same of its rows and seeds."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    if results["resamples"] != runner.resamples:
+        raise ConfigError(
+            f"--keep: {path} is of {results['resamples']} resamples; expected --resamples "
+            f"{results['resamples']} with it, not {runner.resamples}"
+        )
+    planned = {(row.name, row.budget): row for row in plan.rows}
+    for entry in results["rows"]:
+        row = planned.get((entry["name"], entry["budget"]))
+        for run in entry["runs"]:
+            if (
+                row is None
+                or runner.folder(row, run["seed"]).name != run["folder"]
+                or dict(row.scored_with) != entry["scored_with"]
+            ):
+                raise ConfigError(
+                    f"--keep: {path} has {entry['name']!r} with seed {run['seed']} of other "
+                    "settings or data; expected those of this command: leave --keep away to "
+                    "replace these results, or give another --output"
+                )
+    return results
 
 
 def _boxes(

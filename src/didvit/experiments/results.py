@@ -95,6 +95,61 @@ def results_json(
     }
 
 
+def with_earlier(
+    results: dict[str, Any], earlier: dict[str, Any], experiment: Experiment
+) -> dict[str, Any]:
+    """Results, and what earlier ones of the same experiment have of other rows and seeds.
+
+    Args:
+        results: As `results_json` made them, and the options of their command.
+        earlier: The same, read back.
+        experiment: Their plan.
+
+    Returns:
+        Those of both; where both have a row with a seed, it is that of ``results``. A pair is of
+        the seeds that it was compared with in either. ``kept`` lists the options of commands that
+        made what was kept.
+    """
+    rows = {_entry_name(entry): entry for entry in earlier["rows"]}
+    for entry in results["rows"]:
+        known = rows.get(_entry_name(entry))
+        rows[_entry_name(entry)] = _with_runs(known, entry) if known else entry
+    pairs = {tuple(pair["rows"]): pair for pair in earlier["pairs"]}
+    done = {name: why for name, why in earlier["failed"].items() if name not in rows}
+    failed = {**done, **results["failed"]}
+    commands = [*earlier.get("kept", []), _options(earlier)]
+    return {
+        **results,
+        "rows": [rows[name] for name in map(row_name, experiment.rows) if name in rows],
+        "pairs": [
+            _with_runs(pairs[tuple(pair["rows"])], pair) if tuple(pair["rows"]) in pairs else pair
+            for pair in results["pairs"]
+        ],
+        "starts": {**earlier["starts"], **results["starts"]},
+        "failed": failed,
+        "to_come": [name for name in results["to_come"] if name not in {**rows, **failed}],
+        "kept": [options for options in commands if options != _options(results)],
+    }
+
+
+def _options(results: dict[str, Any]) -> dict[str, Any]:
+    """Of the command that made the results."""
+    return {name: results.get(name) for name in ("seeds", "repeat_limit", "chosen", "resamples")}
+
+
+def _with_runs(known: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    """A row or pair with the runs of both, by seed; its settings are those of the first run."""
+    runs = {run["seed"]: run for run in (*known["runs"], *entry["runs"])}
+    seeds = sorted(runs)
+    is_first = any(run["seed"] == seeds[0] for run in entry["runs"])
+    return {**(entry if is_first else known), "runs": [runs[seed] for seed in seeds]}
+
+
+def _entry_name(entry: dict[str, Any]) -> str:
+    """As `row_name`, of a row in JSON."""
+    return f"{entry['name']} ({entry['budget']})"
+
+
 def _difference_json(difference: Difference | None) -> dict[str, Any] | None:
     if difference is None:
         return None
