@@ -807,11 +807,20 @@ def test_check_of_good_data(didvit, squares, tmp_path):
 
 def test_check_names_what_is_wrong(didvit, squares, tmp_path):
     (tmp_path / "broken.jpg").write_text("not an image")
-    table = write_table(tmp_path / "t.csv", "broken.jpg,red", f"{squares[0].parent}/7.png,blue")
-    result = didvit("data", "check", squares[0], table, "--workers", 0)
+    rows = "broken.jpg,red", "nowhere.jpg,red", f"{squares[0].parent}/7.png,blue"
+    table, report = write_table(tmp_path / "t.csv", *rows), tmp_path / "report.json"
+    result = didvit("data", "check", squares[0], table, "--workers", 0, "--json", report)
     assert result.code == 3
-    assert "broken.jpg" in result.out
     assert "1 exact" in result.out
+    bad = json.loads(report.read_text())["splits"]["t.csv"]["bad_files"]
+    assert list(bad) == [str(tmp_path / "broken.jpg"), str(tmp_path / "nowhere.jpg")]
+    assert bad[str(tmp_path / "nowhere.jpg")] == "there is no such file"
+
+
+def test_check_of_another_folder_is_refused(didvit, squares, tmp_path):
+    table = write_table(tmp_path / "t.csv", "a.jpg,red", "b.jpg,blue")
+    result = didvit("data", "check", squares[0], table)
+    assert_one_line_error(result, "a.jpg", "2 of 2 are missing", "relative to the folder")
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,9 @@ def check(
         raise ConfigError(f"data set {twice} is named twice; expected other images in each")
     names = [Path(path).name for path in paths]  # short, where they tell the data sets apart
     names = names if len(set(names)) == len(paths) else paths
-    tables = {name: read_dataset(path) for name, path in zip(names, paths, strict=True)}
+    tables = {
+        name: read_dataset(path, missing="keep") for name, path in zip(names, paths, strict=True)
+    }
     total = sum(map(len, tables.values()))
     with bar("reading", total, stderr_console()) as advance:
         result = inspect(tables, advance, workers)

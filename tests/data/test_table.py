@@ -182,6 +182,15 @@ class TestJoin:
         with pytest.raises(DataError, match=r"gone 1: .*gone1\.jpg \(1 of 3 .*pictures"):
             join([listing(tmp_path, "here", {"cat"}), gone])
 
+    def test_missing_images_may_be_kept_while_there_are_others(self, tmp_path):
+        gone = listing(tmp_path, "gone", {"cat"}, {"cat"})
+        (tmp_path / "gone1.jpg").unlink()
+        kept = join([gone], missing="keep")
+        assert [image.name for image in kept.images] == ["gone0.jpg", "gone1.jpg"]
+        (tmp_path / "gone0.jpg").unlink()
+        with pytest.raises(DataError, match=r"2 of 2 are missing"):
+            join([gone], missing="keep")
+
     def test_a_stored_image_is_listed_once_whatever_leads_to_it(self, tmp_path):
         (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
         entries = [

@@ -37,9 +37,12 @@ def read_dataset(
     *,
     difficult: Difficult = "ignore",
     without_labels: Literal["keep", "drop"] = "keep",
+    missing: Literal["refuse", "keep"] = "refuse",
 ) -> Table:
     """Read one data set; see `read_datasets`."""
-    return read_datasets([spec], labels, difficult=difficult, without_labels=without_labels)
+    return read_datasets(
+        [spec], labels, difficult=difficult, without_labels=without_labels, missing=missing
+    )
 
 
 def read_datasets(
@@ -48,6 +51,7 @@ def read_datasets(
     *,
     difficult: Difficult = "ignore",
     without_labels: Literal["keep", "drop"] = "keep",
+    missing: Literal["refuse", "keep"] = "refuse",
 ) -> Table:
     """Read one or several data sets, of any `FORMATS`, as one table.
 
@@ -59,6 +63,7 @@ def read_datasets(
             unknown, present or absent.
         without_labels: Whether images that are known to have no label at all are kept. Papers
             differ in this on COCO, some of whose images have no object.
+        missing: Whether images that do not exist are refused, or kept as long as others exist.
 
     Raises:
         DataError: There is nothing of a known format, no such split, a file is damaged, an image
@@ -70,7 +75,7 @@ def read_datasets(
             listing._replace(entries=[e for e in listing.entries if e.present or e.unknown])
             for listing in listings
         ]
-    return join(listings, labels)
+    return join(listings, labels, missing)
 
 
 def list_dataset(spec: str | Path, difficult: Difficult = "ignore") -> Listing:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -105,13 +105,19 @@ def read_table(paths: Path | Sequence[Path], labels: Sequence[str] | None = None
     return join([list_csv(path) for path in paths], labels)
 
 
-def join(listings: Sequence[Listing], labels: Sequence[str] | None = None) -> Table:
+def join(
+    listings: Sequence[Listing],
+    labels: Sequence[str] | None = None,
+    missing: Literal["refuse", "keep"] = "refuse",
+) -> Table:
     """One table of all images.
 
     Args:
         listings: The data sets. An image has no label that only another of them knows.
         labels: The labels that may occur, in order, for example a model's. None: those that occur
             or are declared; first those with an official order, then the others alphabetically.
+        missing: Whether images that do not exist stay in the table, to be reported by who reads
+            them. Where none exists, paths are wrong, which is refused in any case.
 
     Raises:
         DataError: An image is listed twice or does not exist, a label is both present and unknown,
@@ -119,7 +125,7 @@ def join(listings: Sequence[Listing], labels: Sequence[str] | None = None) -> Ta
     """
     places: dict[Path | StoredImage, str] = {}  # image, whatever leads to it -> where it is listed
     entries: list[Entry] = []
-    missing: list[tuple[Entry, Path | None]] = []
+    absent: list[tuple[Entry, Path | None]] = []
     resolved = cache(Path.resolve)  # which is slow, and folders are few
     for listing in listings:
         for entry in listing.entries:
@@ -138,14 +144,14 @@ def join(listings: Sequence[Listing], labels: Sequence[str] | None = None) -> Ta
             places[key] = entry.where
             entries.append(entry)
             if isinstance(entry.image, Path) and not os.path.isfile(entry.image):
-                missing.append((entry, listing.folder))
+                absent.append((entry, listing.folder))
     name = ", ".join(listing.name for listing in listings)
     if not entries:
         raise DataError(f"{name}: there are no images in it")
-    if missing:
-        entry, folder = missing[0]
+    if absent and (missing == "refuse" or len(absent) == len(entries)):
+        entry, folder = absent[0]
         raise DataError(
-            f"{entry.where}: there is no image {entry.image} ({len(missing)} of {len(entries)} are "
+            f"{entry.where}: there is no image {entry.image} ({len(absent)} of {len(entries)} are "
             f"missing); paths are relative to the folder {folder}"
         )
     found = frozenset().union(*(entry.present | entry.unknown for entry in entries))
