@@ -9,15 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from didvit.config import (
-    ConfigError,
-    DataConfig,
-    LossConfig,
-    ModelConfig,
-    TrainConfig,
-    model_config_from_json,
-    to_json,
-)
+from didvit.config import ConfigError, DataConfig, LossConfig, ModelConfig, TrainConfig
+from didvit.config_json import model_config_from_json, to_json
 from didvit.data.transforms import TRAIN_TRANSFORMS
 from didvit.heads import HEADS, KNOWING_HEADS
 from didvit.hypotheses import LOCALIZERS

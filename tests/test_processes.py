@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from didvit import processes
-from didvit.config import ConfigError, TrainConfig, to_json
+from didvit.config import ConfigError, TrainConfig
+from didvit.config_json import to_json
 from didvit.processes import check_processes, stopping_at_sigterm
 from didvit.training import train
 from runs import RESULTS, assert_near, read_csv, results_of, tiny_config, weights_of, write_table

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import didvit
-from didvit.config import to_json
+from didvit.config_json import to_json
 from didvit.experiments.benchmarks import SCALES
 from didvit.experiments.boxes import box_markdown
 from didvit.experiments.plans import EXPERIMENTS as PLANNED

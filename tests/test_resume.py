@@ -9,7 +9,8 @@ import torch
 
 from didvit import resume, training
 from didvit.checkpoint import load_checkpoint, save_checkpoint
-from didvit.config import ConfigError, LossConfig, to_json
+from didvit.config import ConfigError, LossConfig
+from didvit.config_json import to_json
 from didvit.data.table import Table
 from didvit.resume import check_same_run, data_digests, load_newest_state, save_state
 from didvit.training import train

@@ -6,7 +6,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from didvit.checkpoint import load_checkpoint
-from didvit.config import ConfigError, to_json
+from didvit.config import ConfigError
+from didvit.config_json import to_json
 from didvit.optimization import schedule
 from didvit.resume import data_digests
 from didvit.run_folder import RunFolder, versions

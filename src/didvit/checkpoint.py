@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from didvit.build import build_model
-from didvit.config import ConfigError, ModelConfig, model_config_from_json, to_json
+from didvit.config import ConfigError, ModelConfig
+from didvit.config_json import model_config_from_json, to_json
 from didvit.files import whole_file, write_json
 from didvit.heads import LabelKnowledge
 from didvit.method import DiD

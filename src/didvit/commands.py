@@ -9,7 +9,8 @@ from typing import Annotated, Literal, TextIO
 
 import tyro
 
-from didvit.config import ConfigError, TrainConfig, to_json
+from didvit.config import ConfigError, TrainConfig
+from didvit.config_json import to_json
 from didvit.options import RESAMPLES, check_count, check_file, check_folder
 from didvit.presets import PRESETS, Preset
 

@@ -1,75 +1,16 @@
 """Settings as frozen values, checked when they are made."""
 
-import dataclasses
 import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal
 
-EARLY = {
-    "head": "baseline",
-    "csra_heads": None,
-    "csra_weight": None,
-    "label_embeddings": None,
-    "rollout_order": "descending",
-    "box_padding": 0.0,
-    "view_scale": 1.0,
-    "tiles": 0,
-}
-"""Settings of a model that came later than the first files of models, and what was done before: a
-file without them means these, and names of an experiment's results leave these out."""
-
-
-class ConfigError(Exception):
-    """A setting is impossible; the message names it and says what was expected.
-
-    No ValueError: the parser of the command line would tell those of nested settings in its own
-    words.
-    """
+from didvit.config_checks import ConfigError, check_types, expect
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
     """A run was told to stop (SIGTERM), and its state is saved."""
-
-
-def _expect(holds: bool, config: Any, name: str, expected: str) -> None:
-    if not holds:
-        raise ConfigError(f"{name} is {getattr(config, name)}; expected {expected}")
-
-
-def _check_types(config: Any) -> None:
-    """Refuse what is not of its field's type, which Python itself does not check, and infinity."""
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if not _is_of(value, field.type):
-            expected = _describe(field.type)
-            raise ConfigError(f"{field.name} is {value!r}; expected {expected}")
-
-
-def _is_of(value: Any, kind: Any) -> bool:
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if get_origin(kind) is UnionType:
-        return any(_is_of(value, part) for part in get_args(kind))
-    if get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_is_of(item, get_args(kind)[0]) for item in value)
-    if kind is float:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and math.isfinite(value)
-    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
-
-
-def _describe(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return " or ".join(get_args(kind))
-    if get_origin(kind) is UnionType:
-        return " or ".join(map(_describe, get_args(kind)))
-    if get_origin(kind) is tuple:
-        return f"a tuple, of {_describe(get_args(kind)[0])} each"
-    words = {int: "a whole number", float: "a finite number", str: "a text", NoneType: "none"}
-    return words.get(kind, f"a {kind.__name__}")
 
 
 @dataclass(frozen=True)
@@ -136,23 +77,23 @@ class ModelConfig:
     """How global and local logits become the prediction."""
 
     def __post_init__(self):
-        _check_types(self)
+        check_types(self)
         if self.csra_heads is not None:
-            _expect(self.head == "csra", self, "csra_heads", f"none: the head is {self.head}")
-            _expect(self.csra_heads in (1, 2, 4, 6, 8), self, "csra_heads", "1, 2, 4, 6 or 8")
+            expect(self.head == "csra", self, "csra_heads", f"none: the head is {self.head}")
+            expect(self.csra_heads in (1, 2, 4, 6, 8), self, "csra_heads", "1, 2, 4, 6 or 8")
         if self.csra_weight is not None:
-            _expect(self.head == "csra", self, "csra_weight", f"none: the head is {self.head}")
-            _expect(self.csra_weight >= 0, self, "csra_weight", "0 or more")
+            expect(self.head == "csra", self, "csra_weight", f"none: the head is {self.head}")
+            expect(self.csra_weight >= 0, self, "csra_weight", "0 or more")
         if self.label_embeddings is not None:
             knows = self.head in ("ml_gcn", "ssgrl", "ms_cma")
-            _expect(knows, self, "label_embeddings", f"none: the head is {self.head}")
-        _expect(self.top_n >= 0, self, "top_n", "0 (the baseline) or more")
-        _expect(0 < self.box_threshold < 1, self, "box_threshold", "a number in (0, 1)")
-        _expect(self.box_padding >= 0, self, "box_padding", "0 or more")
-        _expect(0 < self.view_scale < math.inf, self, "view_scale", "a number above 0")
-        _expect(self.tiles >= 0, self, "tiles", "0 (none) or more")
-        _expect(len(self.image_size) == 2, self, "image_size", "a height and a width in pixels")
-        _expect(min(self.image_size) > 0, self, "image_size", "a height and a width in pixels")
+            expect(knows, self, "label_embeddings", f"none: the head is {self.head}")
+        expect(self.top_n >= 0, self, "top_n", "0 (the baseline) or more")
+        expect(0 < self.box_threshold < 1, self, "box_threshold", "a number in (0, 1)")
+        expect(self.box_padding >= 0, self, "box_padding", "0 or more")
+        expect(0 < self.view_scale < math.inf, self, "view_scale", "a number above 0")
+        expect(self.tiles >= 0, self, "tiles", "0 (none) or more")
+        expect(len(self.image_size) == 2, self, "image_size", "a height and a width in pixels")
+        expect(min(self.image_size) > 0, self, "image_size", "a height and a width in pixels")
 
     def looks(self, num_labels: int | None = None) -> float:
         """What a prediction costs, in looks at the whole image: 1, and a view's area for each view.
@@ -185,9 +126,9 @@ class DataConfig:
     """Processes that read images beside the training; 0 reads in the training's own."""
 
     def __post_init__(self):
-        _check_types(self)
-        _expect(len(self.train) > 0, self, "train", "at least one data set")
-        _expect(self.workers >= 0, self, "workers", "0 or more")
+        check_types(self)
+        expect(len(self.train) > 0, self, "train", "at least one data set")
+        expect(self.workers >= 0, self, "workers", "0 or more")
 
 
 @dataclass(frozen=True)
@@ -205,11 +146,11 @@ class LossConfig:
     """Of the loss of the local branch."""
 
     def __post_init__(self):
-        _check_types(self)
+        check_types(self)
         for name in ("global_weight", "local_weight"):
-            _expect(getattr(self, name) >= 0, self, name, "0 or more")
+            expect(getattr(self, name) >= 0, self, name, "0 or more")
         learns = self.global_weight > 0 or self.local_weight > 0
-        _expect(learns, self, "global_weight", "> 0, as local_weight is 0: nothing would learn")
+        expect(learns, self, "global_weight", "> 0, as local_weight is 0: nothing would learn")
 
 
 @dataclass(frozen=True)
@@ -303,23 +244,23 @@ class TrainConfig:
     """'auto' takes CUDA GPUs where there are any; or a torch device such as 'cpu' or 'mps'."""
 
     def __post_init__(self):
-        _check_types(self)
+        check_types(self)
         positive = ("steps", "batch_size", "accumulate", "evaluate_every", "save_every")
         for name in (*positive, "devices", "num_nodes"):
-            _expect(getattr(self, name) > 0, self, name, "1 or more")
+            expect(getattr(self, name) > 0, self, name, "1 or more")
         parts = self.accumulate * self.devices * self.num_nodes
-        _expect(
+        expect(
             self.batch_size % parts == 0,
             self,
             "batch_size",
             f"a multiple of {parts} (accumulate x devices x num_nodes)",
         )
-        _expect(
+        expect(
             0 <= self.small_steps <= self.steps, self, "small_steps", f"0 to steps, {self.steps}"
         )
         if self.global_steps is not None:
-            _expect(0 <= self.global_steps <= self.steps, self, "global_steps", "0 to steps")
-            _expect(
+            expect(0 <= self.global_steps <= self.steps, self, "global_steps", "0 to steps")
+            expect(
                 self.model.top_n > 0 or self.global_steps == 0,
                 self,
                 "global_steps",
@@ -327,36 +268,36 @@ class TrainConfig:
             )
         if self.loss.global_weight == 0 and self.num_global_steps < self.steps:
             expected = "> 0 in the global steps (global_steps 0 has none)"
-            _expect(self.num_global_steps == 0, self.loss, "global_weight", expected)
+            expect(self.num_global_steps == 0, self.loss, "global_weight", expected)
         if self.model.top_n == 0 or self.num_global_steps == self.steps:
             mend = "" if self.model.top_n == 0 else " (with global_steps 0 all steps do)"
             for name in ("global_weight", "local_weight"):
                 expected = f"1, as no step learns from regions{mend}"
-                _expect(getattr(self.loss, name) == 1, self.loss, name, expected)
-        _expect(len(self.small_size) == 2, self, "small_size", "a height and a width in pixels")
-        _expect(min(self.small_size) > 0, self, "small_size", "a height and a width in pixels")
+                expect(getattr(self.loss, name) == 1, self.loss, name, expected)
+        expect(len(self.small_size) == 2, self, "small_size", "a height and a width in pixels")
+        expect(min(self.small_size) > 0, self, "small_size", "a height and a width in pixels")
         is_default = self.small_size == TrainConfig.small_size
         expected = f"{TrainConfig.small_size}, the default, as small_steps is 0"
-        _expect(self.small_steps > 0 or is_default, self, "small_size", expected)
-        _expect(self.learning_rate is None or self.learning_rate > 0, self, "learning_rate", "> 0")
-        _expect(0 < self.layer_decay <= 1, self, "layer_decay", "a number in (0, 1]")
-        _expect(self.head_rate > 0, self, "head_rate", "> 0")
-        _expect(self.weight_decay >= 0, self, "weight_decay", "0 or more")
-        _expect(0 <= self.warmup < 1, self, "warmup", "a number in [0, 1)")
-        _expect(self.clip_norm is None or self.clip_norm > 0, self, "clip_norm", "> 0, or unset")
-        _expect(0 <= self.ema < 1, self, "ema", "a number in [0, 1)")
-        _expect(self.freeze_blocks >= 0, self, "freeze_blocks", "0 or more")
+        expect(self.small_steps > 0 or is_default, self, "small_size", expected)
+        expect(self.learning_rate is None or self.learning_rate > 0, self, "learning_rate", "> 0")
+        expect(0 < self.layer_decay <= 1, self, "layer_decay", "a number in (0, 1]")
+        expect(self.head_rate > 0, self, "head_rate", "> 0")
+        expect(self.weight_decay >= 0, self, "weight_decay", "0 or more")
+        expect(0 <= self.warmup < 1, self, "warmup", "a number in [0, 1)")
+        expect(self.clip_norm is None or self.clip_norm > 0, self, "clip_norm", "> 0, or unset")
+        expect(0 <= self.ema < 1, self, "ema", "a number in [0, 1)")
+        expect(self.freeze_blocks >= 0, self, "freeze_blocks", "0 or more")
         if self.freeze_backbone:
             frozen = "as the whole backbone is frozen (no_freeze_backbone frees it)"
-            _expect(self.freeze_blocks == 0, self, "freeze_blocks", f"0, {frozen}")
+            expect(self.freeze_blocks == 0, self, "freeze_blocks", f"0, {frozen}")
             for name in ("layer_decay", "head_rate"):
-                _expect(getattr(self, name) == 1, self, name, f"1, {frozen}")
-        _expect(0 <= self.seed < 2**31, self, "seed", "0 to 2147483647")
+                expect(getattr(self, name) == 1, self, name, f"1, {frozen}")
+        expect(0 <= self.seed < 2**31, self, "seed", "0 to 2147483647")
         if self.init_seed is not None:
-            _expect(0 <= self.init_seed < 2**31, self, "init_seed", "0 to 2147483647")
+            expect(0 <= self.init_seed < 2**31, self, "init_seed", "0 to 2147483647")
         if self.momentum is not None:
-            _expect(self.optimizer == "sgd", self, "momentum", "none: adamw has no momentum")
-            _expect(0 <= self.momentum < 1, self, "momentum", "a number in [0, 1)")
+            expect(self.optimizer == "sgd", self, "momentum", "none: adamw has no momentum")
+            expect(0 <= self.momentum < 1, self, "momentum", "a number in [0, 1)")
         if self.choose == "best":
             self._check_validation()
 
@@ -381,44 +322,3 @@ class TrainConfig:
                 f"val is {self.data.val}, which its name says is a test set; expected other data "
                 "to choose the weights on, or choose = last, which chooses nothing"
             )
-
-
-def to_json(config: Any) -> dict[str, Any]:
-    """A configuration as JSON values: paths as strings, tuples as lists."""
-    return {
-        field.name: _json_value(getattr(config, field.name)) for field in dataclasses.fields(config)
-    }
-
-
-def upgrade(values: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a model's file, of this version or an earlier one, as they are called now."""
-    kept = {name: value for name, value in values.items() if (name, value) != ("view_size", None)}
-    return {**EARLY, **kept}
-
-
-def model_config_from_json(values: dict[str, Any]) -> ModelConfig:
-    """The inverse of `to_json` for a `ModelConfig`.
-
-    Raises:
-        ConfigError: A setting is unknown, missing, or impossible.
-    """
-    values = upgrade(values)
-    names = {field.name for field in dataclasses.fields(ModelConfig)}
-    unknown, missing = sorted(values.keys() - names), sorted(names - values.keys())
-    if unknown or missing:
-        raise ConfigError(
-            f"settings do not fit this version: unknown {', '.join(unknown) or 'none'}; "
-            f"missing {', '.join(missing) or 'none'}"
-        )
-    size = values["image_size"]
-    return ModelConfig(**{**values, "image_size": tuple(size) if isinstance(size, list) else size})
-
-
-def _json_value(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return to_json(value)
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, tuple):
-        return [_json_value(item) for item in value]
-    return value

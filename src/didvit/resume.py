@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from didvit.config import ConfigError, upgrade
+from didvit.config import ConfigError
+from didvit.config_json import upgrade
 from didvit.data.table import Table
 from didvit.files import whole_file
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from didvit.config import ConfigError, TrainConfig, to_json
+from didvit.config import ConfigError, TrainConfig
+from didvit.config_json import to_json
 from didvit.data.table import Table
 from didvit.evaluation import Report
 from didvit.files import TEMPORARY, whole_file, write_json

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from didvit.checkpoint import load_checkpoint, save_checkpoint
-from didvit.config import ConfigError, DataConfig, Stopped, TrainConfig, to_json
+from didvit.config import ConfigError, DataConfig, Stopped, TrainConfig
+from didvit.config_json import to_json
 from didvit.data.datasets import read_datasets
 from didvit.data.stream import Batch, TrainingStream
 from didvit.data.table import DataError, Table

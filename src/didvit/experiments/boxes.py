@@ -11,7 +11,7 @@ import safetensors.torch
 
 from didvit.box_quality import score_boxes
 from didvit.checkpoint import Checkpoint, load_checkpoint
-from didvit.config import to_json
+from didvit.config_json import to_json
 from didvit.data.boxes import AnnotatedImage, read_boxes
 from didvit.data.table import DataError
 from didvit.experiments.trainer import REVISION, digest

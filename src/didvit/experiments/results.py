@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from didvit.config import to_json
+from didvit.config_json import to_json
 from didvit.experiments.benchmarks import Benchmark, Data
 from didvit.experiments.figures import draw, references
 from didvit.experiments.measures import difference, interval, mean_of, score

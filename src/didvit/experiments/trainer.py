@@ -14,7 +14,8 @@ import safetensors.torch
 from filelock import FileLock, Timeout
 
 from didvit.checkpoint import load_checkpoint
-from didvit.config import EARLY, DataConfig, TrainConfig, to_json
+from didvit.config import DataConfig, TrainConfig
+from didvit.config_json import EARLY, to_json
 from didvit.data.datasets import read_dataset
 from didvit.data.table import Table
 from didvit.experiments.benchmarks import Benchmark, Data
