@@ -72,8 +72,9 @@ def experiment(
         seeds: Seeds to train every row with.
         repeat_limit: Rows that learn with more looks (steps times looks at an image) than this are
             trained with the first seed alone; but not those that others are compared with.
-        rows: Names of the rows to train and score, beside those that they are compared with; what
-            the cache has of the others is written too (default: all).
+        rows: Names of the rows to train and score, beside those that they are compared with; where
+            two have one name, 'NAME (steps)' is one of them. What the cache has of the others is
+            written too (default: all).
         keep: Keep what the results in --output have of other rows and seeds, from another machine
             say; they must be of the same settings and data. Rows that are trained with the first
             seed alone are not trained again.
@@ -176,7 +177,8 @@ def _run(
     from didvit.training import TrainingError
 
     rows = rows_at(plan, runner.benchmarks)
-    unknown = set(chosen) - {row.name for row in rows}
+    wanted = [row for row in rows if row.name in chosen or row_name(row) in chosen]
+    unknown = set(chosen) - {name for row in wanted for name in (row.name, row_name(row))}
     if unknown:
         names = ", ".join(repr(name) for name in dict.fromkeys(row.name for row in rows))
         raise ConfigError(f"--rows {sorted(unknown)[0]!r} is no row of {name}; expected of {names}")
@@ -195,12 +197,12 @@ def _run(
         return seeds
 
     if chosen:
-        named = {*chosen, *(plan.reference(row).name for row in rows if row.name in chosen)}
-        runner.check([row for row in rows if row.name in named])
+        wanted += [plan.reference(row) for row in wanted]
+        runner.check(wanted)
         rows = [
             row
             for row in rows
-            if row.name in named or all(runner.is_known(row, number) for number in seeds_of(row))
+            if row in wanted or all(runner.is_known(row, number) for number in seeds_of(row))
         ]
     runner.check(rows)
     outcomes, references, failed = [], {}, {}
