@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -308,11 +309,16 @@ def _seeds_text(results: dict) -> str:
     """What an experiment's JSON says of its seeds, in words."""
     seeds, limit = results["seeds"], results["repeat_limit"]
     if "kept" in results:
-        most = most_seeds(results)
-        repeated = [row["name"] for row in results["rows"] if len(row["runs"]) == most]
-        if len(repeated) == len(results["rows"]):
-            return f"{most} seeds."
-        return f"{most} seeds of {', '.join(dict.fromkeys(repeated))}; of the others one."
+        names = Counter(row["name"] for row in results["rows"])
+        by_number: dict[int, list[str]] = {}
+        for row in results["rows"]:
+            name = row["name"] if names[row["name"]] == 1 else f"{row['name']} ({row['budget']})"
+            by_number.setdefault(len(row["runs"]), []).append(name)
+        parts = [f"{number} of {', '.join(rows)}" for number, rows in by_number.items()]
+        if len(parts) > 1:
+            return f"Seeds: {'; '.join(parts)}."
+        number = next(iter(by_number))
+        return "One seed." if number == 1 else f"{number} seeds."
     if len(seeds) == 1:
         return "One seed."
     if limit is None:

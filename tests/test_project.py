@@ -68,11 +68,13 @@ def test_results_page_is_current():
 
 
 ONE_SEED = {"seeds": [0], "repeat_limit": None}
-ADDED = {"seeds": [1, 2], "repeat_limit": None, "chosen": ["DiD's", "sum"]}
+KEPT = {"seeds": [1, 2], "repeat_limit": None, "chosen": ["DiD's", "sum"], "kept": [ONE_SEED]}
 
 
-def recorded_rows(**seeds):
-    return [{"name": name, "runs": [{}] * number} for name, number in seeds.items()]
+def recorded_rows(*rows):
+    return [
+        {"name": name, "budget": budget, "runs": [{}] * number} for name, budget, number in rows
+    ]
 
 
 @pytest.mark.parametrize(
@@ -86,14 +88,27 @@ def recorded_rows(**seeds):
             "2 seeds; of rows over 50 looks, but the one compared with, one.",
         ),
         (
-            {**ADDED, "kept": [ONE_SEED], "rows": recorded_rows(sum=3, none=3)},
+            {**KEPT, "rows": recorded_rows(("sum", "steps", 3), ("none", "steps", 3))},
             ["", """ --rows 'DiD'"'"'s' sum --seeds 1 2 --keep"""],
             "3 seeds.",
         ),
         (
-            {**ADDED, "kept": [ONE_SEED], "rows": recorded_rows(sum=3, none=1)},
+            {**KEPT, "rows": recorded_rows(("sum", "steps", 1))},
             ["", """ --rows 'DiD'"'"'s' sum --seeds 1 2 --keep"""],
-            "3 seeds of sum; of the others one.",
+            "One seed.",
+        ),
+        (
+            {
+                **KEPT,
+                "rows": recorded_rows(
+                    ("sum", "steps", 3),
+                    ("sum", "looks", 1),
+                    ("none", "steps", 2),
+                    ("x", "steps", 1),
+                ),
+            },
+            ["", """ --rows 'DiD'"'"'s' sum --seeds 1 2 --keep"""],
+            "Seeds: 3 of sum (steps); 1 of sum (looks), x; 2 of none.",
         ),
     ],
 )

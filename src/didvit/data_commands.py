@@ -29,9 +29,9 @@ def check(
 ) -> int:
     """Check data sets before a model learns from them.
 
-    Reports bad files, labels that are missing or rare, images shared between the data sets (exact
-    and near duplicates), counts, co-occurrence and sizes. Exit code 0 if nothing is wrong, 3 if
-    something is; 2 for wrong usage.
+    Reports files that are missing or bad, labels that are missing or rare, images shared between
+    the data sets (exact and near duplicates), counts, co-occurrence and sizes. Exit code 0 if
+    nothing is wrong, 3 if something is; 2 for wrong usage.
 
     Args:
         paths: Data sets, as PATH or PATH:SPLIT; first the one that a model learns from.

@@ -33,6 +33,7 @@ from didvit.experiments.results import (
     markdown,
     results_json,
     rows_at,
+    with_earlier,
     write_results,
 )
 from didvit.experiments.running import Runner
@@ -490,6 +491,17 @@ def test_rows_that_cost_much_are_not_repeated(tiny_scale, tmp_path, monkeypatch)
     assert seeds == [[0, 3], [0, 3]]  # what others are compared with has all
 
 
+def test_rows_that_cost_much_are_kept(tiny_scale, tmp_path, monkeypatch):
+    """A seed on every machine: what is trained once is trained by the first."""
+    monkeypatch.setitem(EXPERIMENTS, "order", Experiment("Costs", (ROWS[0], ROWS[2])))
+    places = ["--root", tiny_scale.root, "--output", tmp_path, "--cache", tmp_path / "runs"]
+    options = [*places, "--device", "cpu", "--resamples", 20, "--repeat-limit", 5.9, "--keep"]
+    for seed in (0, 3):
+        run_command("order", *options, "--seeds", seed)
+    results = json.loads((tmp_path / "order-cpu.json").read_text())
+    assert [[run["seed"] for run in row["runs"]] for row in results["rows"]] == [[0, 3], [0]]
+
+
 def test_the_start_is_no_row_of_several_seeds(tiny_scale, tmp_path, monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "order", Experiment("Starts", (ROWS[0], ROWS[6])))
     places = ["--root", tiny_scale.root, "--output", tmp_path, "--cache", tmp_path / "runs"]
@@ -519,7 +531,10 @@ def test_rows_may_be_chosen(tiny_scale, tmp_path, monkeypatch):
     run_command("order", *options, "--rows", "Baseline (looks)")
     results = json.loads((tmp_path / "order-cpu.json").read_text())
     assert results["to_come"] == absent
-    with pytest.raises(ConfigError, match="'Did' is no row of order; expected of 'Baseline', 'DiD"):
+    message = (
+        r"'Did' is no row of order; expected of 'Baseline \(steps\)', 'Baseline \(looks\)', 'DiD'"
+    )
+    with pytest.raises(ConfigError, match=message):
         run_command("order", *options, "--rows", "DiD", "Did")
 
 
@@ -565,10 +580,9 @@ def test_results_of_another_machine_are_kept(tiny_scale, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("edit", "arguments", "message"),
     [
-        (("name", "Did"), [], "has 'Did' with seed 0 of other settings or data"),
-        (("scored_with", {"top_n": 1}), [], "has 'Baseline' with seed 0 of other settings"),
-        (None, ["--accumulate", 2], "has 'Baseline' with seed 0 of other settings"),
-        (None, ["--resamples", 21], "expected --resamples 20 with it, not 21"),
+        ({"name": "Did"}, [], "has 'Did' with seed 0 of other settings or data"),
+        ({}, ["--accumulate", 2], "has 'Baseline' with seed 0 of other settings"),
+        ({}, ["--resamples", 21], "expected --resamples 20 with it, not 21"),
     ],
 )
 def test_results_of_other_settings_are_not_kept(
@@ -579,14 +593,60 @@ def test_results_of_other_settings_are_not_kept(
     command = ["order", *places, "--device", "cpu", "--resamples", 20]
     run_command(*command)
     path = tmp_path / "order-cpu.json"
-    if edit:
-        results = json.loads(path.read_text())
-        results["rows"][0] |= dict([edit])
-        path.write_text(json.dumps(results))
+    results = json.loads(path.read_text())
+    results["rows"][0] |= edit
+    path.write_text(json.dumps(results))
     before = path.read_bytes()
     with pytest.raises(ConfigError, match=message):
         run_command(*command, "--keep", "--seeds", 1, *arguments)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("part", ["test", "train"])
+def test_results_of_other_data_are_not_kept(tiny_scale, tmp_path, monkeypatch, part):
+    monkeypatch.setitem(EXPERIMENTS, "order", Experiment("Systems", ROWS[:1]))
+    root, benchmark = tmp_path / "root", tiny_scale.benchmarks["coco"]
+    shutil.copytree(tiny_scale.root, root)
+    train, test = root / benchmark.config.data.train[0], (root / benchmark.test).parent / "test.csv"
+    shutil.copy(root / benchmark.test, test)
+    other = replace(benchmark, test=str(test.relative_to(root)))
+    monkeypatch.setitem(tiny_scale.benchmarks, "coco", other)
+    places = ["--root", root, "--output", tmp_path, "--cache", tmp_path / "runs"]
+    command = ["order", *places, "--device", "cpu", "--resamples", 20]
+    run_command(*command)
+    run_command(*command, "--keep")  # the same data
+    table = {"test": test, "train": train}[part]
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(ConfigError, match="has 'Baseline' with seed 0 of other settings or data"):
+        run_command(*command, "--keep", "--seeds", 1)
+
+
+def test_what_is_kept_where_a_reference_or_row_fails():
+    def results(seed, sum_difference, failed):
+        runs = {
+            "none": [{"seed": seed, "difference": None}],
+            "sum": [{"seed": seed, "difference": sum_difference}],
+        }
+        rows = [
+            {"name": name, "budget": "steps", "runs": runs[name]}
+            for name in runs
+            if f"{name} (steps)" not in failed
+        ]
+        keys = {"pairs": [], "starts": {}, "to_come": [], "seeds": [seed]}
+        return {"rows": rows, "failed": failed, "repeat_limit": None, "resamples": 20, **keys}
+
+    plan = Experiment("Systems", (Row("none"), Row("sum")))
+    known = {"mAP": 1.0, "interval": [0.0, 2.0]}
+    without_reference = results(0, None, {"none (steps)": "not finite"})
+    merged = with_earlier(without_reference, results(0, known, {}), plan)
+    assert merged["rows"][1]["runs"] == [{"seed": 0, "difference": known}]
+    failed = results(1, None, {"sum (steps)": "not finite"})
+    merged = with_earlier(failed, results(0, known, {}), plan)
+    assert [len(row["runs"]) for row in merged["rows"]] == [2, 1]
+    assert merged["failed"] == {"sum (steps)": "not finite"}
+    alone = {**results(2, known, {}), "rows": results(2, known, {})["rows"][:1]}
+    assert with_earlier(alone, merged, plan)["failed"] == {"sum (steps)": "not finite"}
+    assert with_earlier(results(1, known, {}), merged, plan)["failed"] == {}
 
 
 def test_a_row_that_cannot_be_trained_does_not_end_a_table(tiny_scale, tmp_path, monkeypatch):

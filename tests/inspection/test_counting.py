@@ -127,7 +127,7 @@ class TestImages:
         assert report.duplicates == ()
         assert len(report.problems) == 1
         assert report.problems[0].startswith(
-            f"train: 2 of 3 images cannot be read, first {images[0]} (not an image"
+            f"train: 2 of 3 images are missing or cannot be read, first {images[0]} (not an image"
         )
 
     def test_no_readable_image(self, tmp_path):

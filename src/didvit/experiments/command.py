@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -72,12 +73,12 @@ def experiment(
         seeds: Seeds to train every row with.
         repeat_limit: Rows that learn with more looks (steps times looks at an image) than this are
             trained with the first seed alone; but not those that others are compared with.
-        rows: Names of the rows to train and score, beside those that they are compared with; where
-            two have one name, 'NAME (steps)' is one of them. What the cache has of the others is
-            written too (default: all).
+        rows: Names of the rows to train and score, beside those that they are compared with; of
+            two with one name, 'NAME (steps)' has as many steps as DiD, 'NAME (looks)' as many
+            looks. What the cache has of the others is written too (default: all).
         keep: Keep what the results in --output have of other rows and seeds, from another machine
             say; they must be of the same settings and data. Rows that are trained with the first
-            seed alone are not trained again.
+            seed alone are not trained again. Give an --output to one command at a time.
         images: For figure3: image files, folders or globs (default: the first test images).
         model: For boxes: 'default', or a folder that 'didvit train' wrote; its results are in
             boxes-FOLDER-SCALE.json.
@@ -116,8 +117,10 @@ def experiment(
             raise ConfigError(f"figure3 shows one model; expected one of --seeds, not {seeds}")
     else:
         _refuse("figure3 alone shows images", images=images)
-    if repeat_limit is not None and not others:
-        raise ConfigError(f"--repeat-limit is {repeat_limit}; expected two or more --seeds with it")
+    if repeat_limit is not None and not others and not keep:
+        raise ConfigError(
+            f"--repeat-limit is {repeat_limit}; expected two or more --seeds with it, or --keep"
+        )
     if resamples < 1:
         raise ConfigError(f"--resamples is {resamples}; expected 1 or more")
     if not root.is_dir():
@@ -180,7 +183,9 @@ def _run(
     wanted = [row for row in rows if row.name in chosen or row_name(row) in chosen]
     unknown = set(chosen) - {name for row in wanted for name in (row.name, row_name(row))}
     if unknown:
-        names = ", ".join(repr(name) for name in dict.fromkeys(row.name for row in rows))
+        twice = Counter(row.name for row in rows)
+        known = (row_name(row) if twice[row.name] > 1 else row.name for row in rows)
+        names = ", ".join(map(repr, known))
         raise ConfigError(f"--rows {sorted(unknown)[0]!r} is no row of {name}; expected of {names}")
 
     path = output / f"{name}-{scale}.json"
@@ -245,17 +250,18 @@ def _earlier(runner: "Runner", plan: "Experiment", path: Path) -> dict[str, Any]
     for entry in results["rows"]:
         row = planned.get((entry["name"], entry["budget"]))
         for run in entry["runs"]:
-            if (
-                row is None
-                or runner.folder(row, run["seed"]).name != run["folder"]
-                or dict(row.scored_with) != entry["scored_with"]
-            ):
+            if row is None or not _is_same(run, runner.scores_path(row, run["seed"])):
                 raise ConfigError(
                     f"--keep: {path} has {entry['name']!r} with seed {run['seed']} of other "
                     "settings or data; expected those of this command: leave --keep away to "
                     "replace these results, or give another --output"
                 )
     return results
+
+
+def _is_same(run: dict[str, Any], scores: Path) -> bool:
+    """Whether a run of earlier results is what would have these scores."""
+    return (run["folder"], run["scores"]) == (scores.parent.name, scores.stem)
 
 
 def _boxes(

@@ -65,6 +65,7 @@ def results_json(
             {
                 "seed": outcome.seed,
                 "folder": outcome.scored.parent.name,
+                "scores": outcome.scored.stem,
                 "seconds": round(outcome.seconds, 1),
                 "validation": outcome.validation,
                 "num_images": scored["num_images"],
@@ -106,7 +107,8 @@ def with_earlier(
         experiment: Their plan.
 
     Returns:
-        Those of both; where both have a row with a seed, it is that of ``results``. A pair is of
+        Those of both; where both have a row with a seed, it is that of ``results``. Why a row
+        failed is kept until it was made. A pair is of
         the seeds that it was compared with in either. ``kept`` lists the options of commands that
         made what was kept.
     """
@@ -115,8 +117,9 @@ def with_earlier(
         known = rows.get(_entry_name(entry))
         rows[_entry_name(entry)] = _with_runs(known, entry) if known else entry
     pairs = {tuple(pair["rows"]): pair for pair in earlier["pairs"]}
-    done = {name: why for name, why in earlier["failed"].items() if name not in rows}
-    failed = {**done, **results["failed"]}
+    made = {_entry_name(entry) for entry in results["rows"]}
+    earlier_failed = {name: why for name, why in earlier["failed"].items() if name not in made}
+    failed = {**earlier_failed, **results["failed"]}
     commands = [*earlier.get("kept", []), _options(earlier)]
     return {
         **results,
@@ -134,12 +137,19 @@ def with_earlier(
 
 def _options(results: dict[str, Any]) -> dict[str, Any]:
     """Of the command that made the results."""
-    return {name: results.get(name) for name in ("seeds", "repeat_limit", "chosen", "resamples")}
+    options = {name: results[name] for name in ("seeds", "repeat_limit", "resamples")}
+    return {**options, "chosen": results.get("chosen", [])}
 
 
 def _with_runs(known: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
-    """A row or pair with the runs of both, by seed; its settings are those of the first run."""
-    runs = {run["seed"]: run for run in (*known["runs"], *entry["runs"])}
+    """A row or pair with the runs of both, by seed; its settings are those of the first run.
+
+    A run that was made again without its reference keeps the difference that is known.
+    """
+    runs = {run["seed"]: run for run in known["runs"]}
+    for run in entry["runs"]:
+        was = runs.get(run["seed"], {"difference": None})
+        runs[run["seed"]] = {**run, "difference": run["difference"] or was["difference"]}
     seeds = sorted(runs)
     is_first = any(run["seed"] == seeds[0] for run in entry["runs"])
     return {**(entry if is_first else known), "runs": [runs[seed] for seed in seeds]}

@@ -127,18 +127,24 @@ class Runner(Trainer):
         )
         return outcome._replace(difference=reference and self.difference(outcome, reference))
 
+    def scores_path(self, row: Row, seed: int) -> Path:
+        """Where `run` keeps the scores of a row, whether it was scored or not.
+
+        Its name and its folder's are those of all that the scores depend on.
+        """
+        train, _ = self._tables(self.config_of(row, seed).data)
+        test = read_dataset(str(self.root / self.benchmarks[row.data].test), train.labels)
+        return _scores_path(row, self.folder(row, seed), test)
+
     def is_known(self, row: Row, seed: int) -> bool:
         """Whether `run` finds the row in the cache, trained and scored."""
-        benchmark = self.benchmarks[row.data]
         try:
-            folder = self.folder(row, seed)
-            train, validation = self._tables(self.config_of(row, seed).data)
-            tables = [read_dataset(str(self.root / benchmark.test), train.labels)]
+            path = self.scores_path(row, seed)
+            _, validation = self._tables(self.config_of(row, seed).data)
         except DataError:  # its data are not here
             return False
-        tables += [validation] if row.scored_with else []
-        paths = (_scores_path(row, folder, table) for table in tables)
-        return (folder / DONE).exists() and all(path.exists() for path in paths)
+        again = [_scores_path(row, path.parent, validation)] if row.scored_with else []
+        return all(known.exists() for known in (path.parent / DONE, path, *again))
 
     def difference(self, outcome: Outcome, other: Outcome) -> Difference:
         """Of two outcomes on the same images."""

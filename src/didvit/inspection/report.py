@@ -177,9 +177,9 @@ class DataReport:
         for name, split in self.splits.items():
             if bad := split.bad_files:
                 found.append(
-                    f"{name}: {len(bad)} of {split.num_images} images cannot be read, first "
-                    f"{next(iter(bad))} ({next(iter(bad.values()))}); replace them, or remove them "
-                    "from the data set"
+                    f"{name}: {len(bad)} of {split.num_images} images are missing or cannot be "
+                    f"read, first {next(iter(bad))} ({next(iter(bad.values()))}); replace them, or "
+                    "remove them from the data set"
                 )
         for (a, b), counts in self.shared.items():
             if a != b and counts.total():
