@@ -313,7 +313,7 @@ def _seeds_text(results: dict) -> str:
         by_number: dict[int, list[str]] = {}
         for row in results["rows"]:
             name = row["name"] if names[row["name"]] == 1 else f"{row['name']} ({row['budget']})"
-            by_number.setdefault(len(row["runs"]), []).append(name)
+            by_number.setdefault(len(row["runs"]), []).append(f"`{name}`")
         parts = [f"{number} of {', '.join(rows)}" for number, rows in by_number.items()]
         if len(parts) > 1:
             return f"Seeds: {'; '.join(parts)}."

@@ -108,7 +108,7 @@ def recorded_rows(*rows):
                 ),
             },
             ["", """ --rows 'DiD'"'"'s' sum --seeds 1 2 --keep"""],
-            "Seeds: 3 of sum (steps); 1 of sum (looks), x; 2 of none.",
+            "Seeds: 3 of `sum (steps)`; 1 of `sum (looks)`, `x`; 2 of `none`.",
         ),
     ],
 )
