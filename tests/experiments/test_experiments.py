@@ -581,6 +581,7 @@ def test_results_of_another_machine_are_kept(tiny_scale, tmp_path, monkeypatch):
     ("edit", "arguments", "message"),
     [
         ({"name": "Did"}, [], "has 'Did' with seed 0 of other settings or data"),
+        ({"runs": [{"seed": 0, "folder": "of old"}]}, [], "has 'Baseline' with seed 0 of other"),
         ({}, ["--accumulate", 2], "has 'Baseline' with seed 0 of other settings"),
         ({}, ["--resamples", 21], "expected --resamples 20 with it, not 21"),
     ],
@@ -600,6 +601,9 @@ def test_results_of_other_settings_are_not_kept(
     with pytest.raises(ConfigError, match=message):
         run_command(*command, "--keep", "--seeds", 1, *arguments)
     assert path.read_bytes() == before
+    path.write_bytes(before[:-9])
+    with pytest.raises(ConfigError, match=r"order-cpu\.json is no JSON"):
+        run_command(*command, "--keep", "--seeds", 1)
 
 
 @pytest.mark.parametrize("part", ["test", "train"])

@@ -240,7 +240,12 @@ def _run(
 
 def _earlier(runner: "Runner", plan: "Experiment", path: Path) -> dict[str, Any]:
     """Results to keep, if this command would have made the same of its rows and seeds."""
-    results = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(
+            f"--keep: {path} is no JSON ({error}); expected results: without --keep it is replaced"
+        ) from error
     if results["resamples"] != runner.resamples:
         raise ConfigError(
             f"--keep: {path} is of {results['resamples']} resamples; expected --resamples "
@@ -260,8 +265,8 @@ def _earlier(runner: "Runner", plan: "Experiment", path: Path) -> dict[str, Any]
 
 
 def _is_same(run: dict[str, Any], scores: Path) -> bool:
-    """Whether a run of earlier results is what would have these scores."""
-    return (run["folder"], run["scores"]) == (scores.parent.name, scores.stem)
+    """Whether a run of earlier results, which may not say its scores, is what would have these."""
+    return (run["folder"], run.get("scores")) == (scores.parent.name, scores.stem)
 
 
 def _boxes(

@@ -108,9 +108,9 @@ def with_earlier(
 
     Returns:
         Those of both; where both have a row with a seed, it is that of ``results``. Why a row
-        failed is kept until it was made. A pair is of
-        the seeds that it was compared with in either. ``kept`` lists the options of commands that
-        made what was kept.
+        failed is kept until a later command has made it. A pair has the seeds for which one of the
+        two commands had both of its rows. ``kept`` lists the options of the commands that made what
+        was kept.
     """
     rows = {_entry_name(entry): entry for entry in earlier["rows"]}
     for entry in results["rows"]:
