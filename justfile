@@ -2,7 +2,7 @@
 
 bin := ".venv/bin/"
 
-# lint, format and types
+# lint, format, spelling, import contract and types
 check:
     {{bin}}ruff check .
     {{bin}}ruff format --check .
@@ -10,7 +10,7 @@ check:
     {{bin}}lint-imports
     {{bin}}pyright --pythonpath {{bin}}python
 
-# all tests
+# all tests, with the examples of docstrings and of the README
 test:
     {{bin}}python -m pytest
 
@@ -19,7 +19,11 @@ docs:
     {{bin}}pip install -q -e '.[docs]'
     {{bin}}mkdocs build --strict
 
-# time and memory: inference against plain timm forwards, training against a bare loop, the paper's step
+# pages and pictures of results, from results/ and benchmarks/results/
+results:
+    {{bin}}python scripts/results.py
+
+# time and memory: inference against plain timm, training against a bare loop, the paper's step
 bench data:
     {{bin}}python benchmarks/inference.py --output benchmarks/results/inference.json
     {{bin}}python benchmarks/training.py --data {{data}}/coco18 --ema 0.998 --clip-norm 1 --steps 22 --output benchmarks/results/training-112.json

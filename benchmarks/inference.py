@@ -1,9 +1,9 @@
-"""Time and memory of DiD inference, under each preset, over its looks as plain timm forwards.
+"""Time and memory of DiD inference, under each preset, against plain timm forward passes.
 
-DiD looks once at an image and once at each of its views: K boxes, and tiles. Beyond those looks it
-needs the attention of the first, a rollout, boxes and crops: the ratio of its time to plain
-forwards of the same inputs, in the same batches, is what that costs. All are timed in turn in one
-process, and the medians of the ratios within a turn are reported. Memory is the peak above the
+DiD makes a forward pass over the image and one over each of its views: K boxes, and tiles. It also
+needs the attention of the first pass, a rollout, boxes and crops. What these cost is the ratio of
+its time to that of plain forward passes over the same inputs, in the same batches. All are timed in
+turn in one process; the reported ratio is the median over turns. Memory is the peak above the
 loaded model, each measured in a process of its own. Weights are random: speed does not depend on
 them.
 
@@ -24,10 +24,10 @@ from typing import NamedTuple
 
 import torch
 
-from didvit.build import build_model
 from didvit.config import ModelConfig
-from didvit.presets import PRESETS
-from didvit.run_folder import versions
+from didvit.config.presets import PRESETS, Preset
+from didvit.environment import versions
+from didvit.modeling.build import build_model
 
 CASES = (("vit_small_patch14_dinov2", 224), ("vit_base_patch16_224", 448))
 BATCHES = (1, 8)
@@ -41,29 +41,30 @@ class Runs(NamedTuple):
     Attributes:
         did: A prediction.
         plain: The backbone alone, on whole images.
-        looks: The backbone alone, on whole images and on as many views as the prediction's.
+        passes: The backbone alone, on whole images and on as many views as the prediction has.
         view_size: Height of a view in pixels.
     """
 
     did: Callable[[], object]
     plain: Callable[[], object]
-    looks: Callable[[], object]
+    passes: Callable[[], object]
     view_size: int
 
 
-def build(name: str, size: int, batch: int, preset: str) -> Runs:
+def build(name: str, size: int, batch: int, preset: Preset) -> Runs:
     torch.manual_seed(0)
-    config = ModelConfig(name, weights="random", image_size=(size, size), **PRESETS[preset])
+    method = PRESETS[preset]
+    config = ModelConfig(name, weights="random", image_size=(size, size), method=method)
     model = build_model(config, NUM_CATEGORIES).eval()
     vit = model.backbone.vit
     sources = [torch.randint(0, 256, (3, *SOURCE_SIZE), dtype=torch.uint8) for _ in range(batch)]
     images = torch.rand(batch, 3, size, size)
-    view_size = model.backbone.scaled_size((size, size), config.view_scale)
-    num_views = config.top_n + config.tiles**2
-    at_once = model.views_at_once((size, size))
+    view_size = model.backbone.scaled_size((size, size), method.view_scale)
+    num_views = method.top_n + method.tiles**2
+    at_once = model.views_per_batch((size, size))
     views = torch.rand(batch * at_once, 3, *view_size)
 
-    def looks() -> None:
+    def passes() -> None:
         vit.forward_features(images)
         for start in range(0, num_views, at_once):
             vit.forward_features(views[: batch * min(at_once, num_views - start)])
@@ -71,7 +72,7 @@ def build(name: str, size: int, batch: int, preset: str) -> Runs:
     return Runs(
         lambda: model(images, sources),
         lambda: vit.forward_features(images),
-        looks,
+        passes,
         view_size[0],
     )
 
@@ -88,9 +89,9 @@ def time_presets(name: str, size: int, batch: int, repeats: int) -> list[dict]:
 
     for run in runs.values():
         seconds(run.did)
-        seconds(run.looks)
+        seconds(run.passes)
     turns = [
-        {preset: (seconds(run.did), seconds(run.looks)) for preset, run in runs.items()}
+        {preset: (seconds(run.did), seconds(run.passes)) for preset, run in runs.items()}
         for _ in range(repeats)
     ]
     rows = []
@@ -102,8 +103,8 @@ def time_presets(name: str, size: int, batch: int, repeats: int) -> list[dict]:
                 "image_size": size,
                 "batch": batch,
                 "preset": preset,
-                "top_n": PRESETS[preset]["top_n"],
-                "tiles": PRESETS[preset]["tiles"],
+                "top_n": PRESETS[preset].top_n,
+                "tiles": PRESETS[preset].tiles,
                 "view_size": run.view_size,
                 "did_seconds": statistics.median(turn[preset][0] for turn in turns),
                 "plain_seconds": statistics.median(turn[preset][1] for turn in turns),
@@ -118,7 +119,7 @@ def time_presets(name: str, size: int, batch: int, repeats: int) -> list[dict]:
 
 
 @torch.inference_mode()
-def peak_bytes(name: str, size: int, batch: int, preset: str, which: str) -> int:
+def peak_bytes(name: str, size: int, batch: int, preset: Preset, which: str) -> int:
     """Peak resident memory of one run above the loaded model (Linux)."""
     run = getattr(build(name, size, batch, preset), which)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
@@ -153,11 +154,12 @@ def main() -> None:
                     row[f"{which}_peak_mb"] = int(subprocess.check_output(command)) / 2**20
                 row["peak_ratio"] = row["did_peak_mb"] / row["plain_peak_mb"]
                 rows.append(row)
+                low, high = row["ratio_range"]
                 print(
-                    f"{name} at {size}, batch {batch}, {row['preset']}: {row['ratio']:.3f} of its "
-                    f"looks ({row['did_seconds']:.2f} s; turns {row['ratio_range'][0]:.3f} to "
-                    f"{row['ratio_range'][1]:.3f}), {row['over_paper']:.2f} of the paper's time, "
-                    f"peak memory {row['peak_ratio']:.2f} of a plain forward "
+                    f"{name} at {size}, batch {batch}, {row['preset']}: {row['ratio']:.3f} x its "
+                    f"forward passes ({row['did_seconds']:.2f} s; turns {low:.3f} to {high:.3f}), "
+                    f"{row['over_paper']:.2f} x the paper's time, peak memory "
+                    f"{row['peak_ratio']:.2f} x that of a plain forward pass "
                     f"({row['did_peak_mb']:.0f} MB)",
                     flush=True,
                 )

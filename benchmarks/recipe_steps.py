@@ -15,10 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
-CASES = ({}, {"activation_checkpointing": True}, {"model.top_n": 0})
+CASES = ({}, {"activation_checkpointing": True}, {"top_n": 0})
 
 
 class Enough(Exception):  # noqa: N818
@@ -27,8 +26,9 @@ class Enough(Exception):  # noqa: N818
 
 def measure(root: Path, case: dict, batch_size: int, steps: int) -> dict:
     """Seconds of each step, and peak memory in MB, of this process."""
-    from didvit.recipes import RECIPES
-    from didvit.training import TrainingObserver, train
+    from didvit.config import with_settings
+    from didvit.config.recipes import RECIPES
+    from didvit.training.trainer import TrainingObserver, train
 
     class Times(TrainingObserver):
         def start(self, *arguments) -> None:
@@ -41,19 +41,13 @@ def measure(root: Path, case: dict, batch_size: int, steps: int) -> dict:
                 raise Enough
 
     recipe = RECIPES["voc2007"].config
-    model = replace(recipe.model, weights="random", top_n=case.get("model.top_n", 4))
-    settings = {name: value for name, value in case.items() if not name.startswith("model.")}
     times = Times()
     with tempfile.TemporaryDirectory() as folder:
-        config = replace(
-            recipe,
-            data=replace(recipe.data, root=root, workers=1),
-            output=Path(folder) / "run",
-            model=model,
-            batch_size=batch_size,
-            device="cpu",
-            **settings,
-        )
+        settings = {
+            **{"root": root, "workers": 1, "output": Path(folder) / "run", "device": "cpu"},
+            **{"weights": "random", "batch_size": batch_size, **case},
+        }
+        config = with_settings(recipe, settings)
         with contextlib.suppress(Enough):
             train(config, times)
     seconds = [b - a for a, b in zip(times.ends, times.ends[1:], strict=False)]
@@ -77,8 +71,8 @@ def main() -> None:
         case = json.loads(arguments.case)
         print(json.dumps(measure(arguments.root, case, arguments.batch_size, arguments.steps)))
         return
+    from didvit.environment import versions
     from didvit.files import write_json
-    from didvit.run_folder import versions
 
     rows = []
     for case in CASES:

@@ -11,19 +11,28 @@ import argparse
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from didvit.config import DataConfig, ModelConfig, TrainConfig
+from didvit.config import (
+    PAPER,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RuntimeConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
 from didvit.data.stream import TrainingStream
+from didvit.environment import versions
 from didvit.files import write_json
-from didvit.learner import Learner, build_start
-from didvit.optimization import build_optimizer
-from didvit.presets import PAPER
-from didvit.processes import keep_freed_memory
-from didvit.run_folder import versions
-from didvit.training import TrainingObserver, least_source_size, read_tables, train
+from didvit.modeling.start import build_start
+from didvit.training.distributed import keep_freed_memory
+from didvit.training.module import Learner
+from didvit.training.optim import build_optimizer
+from didvit.training.trainer import TrainingObserver, least_source_size, read_tables, train
 
 
 class BareLoop(TrainingObserver):
@@ -32,9 +41,10 @@ class BareLoop(TrainingObserver):
     def __init__(self, config: TrainConfig):
         table, _ = read_tables(config.data)
         stream = TrainingStream(
-            table, config.seed, config.train_transform, least_source_size(config)
+            table, config.seed, config.data.augmentation, least_source_size(config)
         )
-        self.batches = list(stream.batches(0, config.steps, config.batch_size, workers=2))
+        steps, batch_size = config.schedule.steps, config.schedule.batch_size
+        self.batches = list(stream.batches(0, steps, batch_size, workers=2))
         torch.manual_seed(config.seed)
         model = build_start(config, table).train()
         self.learner, self.optimizer = Learner(model, config), build_optimizer(model, config)
@@ -57,21 +67,22 @@ class BareLoop(TrainingObserver):
 def images_per_second(config: TrainConfig, workers: int, images: int = 1024) -> float:
     """Of the stream alone: reading, decoding, cropping."""
     table, _ = read_tables(config.data)
-    stream = TrainingStream(table, config.seed, config.train_transform, least_source_size(config))
-    steps = images // config.batch_size
-    batches = stream.batches(0, steps + 1, config.batch_size, workers)
+    stream = TrainingStream(table, config.seed, config.data.augmentation, least_source_size(config))
+    batch_size = config.schedule.batch_size
+    steps = images // batch_size
+    batches = stream.batches(0, steps + 1, batch_size, workers)
     next(batches)  # the processes start here
     start = time.perf_counter()
     for _ in batches:
         pass
-    return steps * config.batch_size / (time.perf_counter() - start)
+    return steps * batch_size / (time.perf_counter() - start)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of coco18")
     parser.add_argument("--size", type=int, default=112, help="side of the input, in pixels")
-    parser.add_argument("--top-n", type=int, default=0, help="regions looked at again")
+    parser.add_argument("--top-n", type=int, default=0, help="number of views by boxes")
     parser.add_argument("--ema", type=float, default=0.0, help="decay of the engine's average")
     parser.add_argument("--clip-norm", type=float, help="of the engine's gradients")
     parser.add_argument("--steps", type=int, default=30, help="steps of each")
@@ -88,15 +99,19 @@ def main() -> None:
         config = TrainConfig(
             DataConfig((str(arguments.data / "train.csv"),), str(val), workers=1),
             Path(folder) / "run",
-            ModelConfig(image_size=(arguments.size,) * 2, **{**PAPER, "top_n": arguments.top_n}),
-            steps=arguments.steps,
-            global_steps=0,
-            freeze_backbone=False,
-            evaluate_every=arguments.steps,
-            save_every=arguments.steps,
-            clip_norm=arguments.clip_norm,
-            ema=arguments.ema,
-            device="cpu",
+            ModelConfig(
+                image_size=(arguments.size,) * 2, method=replace(PAPER, top_n=arguments.top_n)
+            ),
+            schedule=ScheduleConfig(
+                steps=arguments.steps,
+                single_view_fraction=0.0,
+                evaluate_every=arguments.steps,
+                save_every=arguments.steps,
+            ),
+            optimizer=OptimizerConfig(
+                freeze_backbone=False, clip_norm=arguments.clip_norm, ema=arguments.ema
+            ),
+            runtime=RuntimeConfig(device="cpu"),
         )
         bare_loop = BareLoop(config)
         train(config, bare_loop)
@@ -109,7 +124,7 @@ def main() -> None:
             "bare_seconds": bare,
             "ratio": statistics.median(ratios),
             "ratio_quartiles": statistics.quantiles(ratios, n=4)[::2],
-            "engine_images_per_second": config.batch_size / statistics.median(engine),
+            "engine_images_per_second": config.schedule.batch_size / statistics.median(engine),
             "loader_images_per_second": {
                 workers: images_per_second(config, workers) for workers in (0, 1, 2)
             },

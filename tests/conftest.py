@@ -85,13 +85,13 @@ LABELS = ("cat", "cup", "dog", "person", "spoon")
 @pytest.fixture(scope="session")
 def save_tiny_model():
     """A function that writes a model folder around timm's tiny transformer, input 32x48."""
-    from didvit.build import build_model
-    from didvit.checkpoint import save_checkpoint
-    from didvit.config import ModelConfig
+    from didvit.config import ModelConfig, with_settings
+    from didvit.modeling.build import build_model
+    from didvit.modeling.checkpoint import save_checkpoint
 
     def save(folder, labels=LABELS, **settings):
-        values = {"backbone": "test_vit", "weights": "random", "image_size": (32, 48), "top_n": 2}
-        config = ModelConfig(**{**values, **settings})
+        tiny = ModelConfig("test_vit", weights="random", image_size=(32, 48))
+        config = with_settings(tiny, {"top_n": 2, **settings})
         model = randomize(build_model(config, len(labels)), seed=3)
         save_checkpoint(folder, model, labels, config)
         return folder
@@ -107,7 +107,7 @@ def model_folder(tmp_path_factory, save_tiny_model):
 
 @pytest.fixture(scope="session")
 def predictor(model_folder):
-    from didvit.inference import load
+    from didvit.inference.predictor import load
 
     return load(model_folder, "cpu")
 
@@ -168,7 +168,7 @@ def make_config(squares, tmp_path):
 @pytest.fixture
 def without_curves(monkeypatch):
     """No picture at an evaluation, which would take longer than a tiny run does."""
-    monkeypatch.setattr("didvit.run_folder._draw_curves", lambda *arguments: None)
+    monkeypatch.setattr("didvit.training.run_folder._draw_curves", lambda *arguments: None)
 
 
 @pytest.fixture(scope="session")

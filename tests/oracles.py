@@ -326,3 +326,45 @@ def soft_margin_loss(logits, targets):
 
 def multi_view_loss(global_logits, local, targets):
     return soft_margin_loss(global_logits, targets) + soft_margin_loss(local, targets)
+
+
+def stable_sigmoid(z):
+    return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
+
+
+def log_sigmoid(z):
+    """Of any number: neither exp overflows nor the logarithm meets 0."""
+    return -math.log1p(math.exp(-z)) if z >= 0 else z - math.log1p(math.exp(z))
+
+
+def soft_margin(z, y):
+    return -(y * log_sigmoid(z) + (1 - y) * log_sigmoid(-z))
+
+
+def focal(z, y, gamma=2.0):
+    p = stable_sigmoid(z) if y == 1 else stable_sigmoid(-z)
+    log_p = log_sigmoid(z) if y == 1 else log_sigmoid(-z)
+    return -((1 - p) ** gamma) * log_p
+
+
+def asymmetric(z, y, gamma=4.0, margin=0.05):
+    if y == 1:
+        return -log_sigmoid(z)
+    p = max(stable_sigmoid(z) - margin, 0)
+    return -(p**gamma) * math.log(1 - p)
+
+
+LOSSES = {"soft_margin": soft_margin, "focal": focal, "asymmetric": asymmetric}
+"""From one logit and its target, 0 or 1, to the loss."""
+
+
+def masked_mean(loss, logits, targets, weights=None):
+    """Mean over all entries; those of unknown targets (-1) add nothing."""
+    total = 0.0
+    for image in range(len(logits)):
+        for category in range(len(logits[0])):
+            y = int(targets[image][category])
+            if y != -1:
+                weight = weights[category] if weights is not None and y == 1 else 1.0
+                total += weight * loss(float(logits[image][category]), y)
+    return total / (len(logits) * len(logits[0]))

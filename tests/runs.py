@@ -1,16 +1,27 @@
 """What the tests of training ask of a run, and of its folder."""
 
 import csv
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import safetensors.torch
 import torch
 
-from didvit.build import build_model
-from didvit.config import DataConfig, ModelConfig, TrainConfig
+from didvit.config import (
+    PAPER,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RuntimeConfig,
+    ScheduleConfig,
+    TrainConfig,
+    with_settings,
+)
+from didvit.data.datasets import read_dataset
 from didvit.data.stream import TrainingStream
-from didvit.data.table import read_table
-from didvit.training import TrainingObserver
+from didvit.modeling.build import build_model
+from didvit.training.observer import TrainingObserver
 
 RESULTS = (
     *("model.safetensors", "config.json", "metrics.json", "last/model.safetensors"),
@@ -19,20 +30,54 @@ RESULTS = (
 """The files of a run folder that depend on the settings alone."""
 
 MODEL = ModelConfig(
-    "test_vit", weights="random", image_size=(32, 48), top_n=1, view_scale=1.0, tiles=0
+    "test_vit", weights="random", image_size=(32, 48), method=replace(PAPER, top_n=1)
 )
 
 Weights = dict[str, torch.Tensor]
 
 
+GROUPS = ("model", "loss", "schedule", "optimizer", "runtime", "data")
+
+SCHEDULE = ScheduleConfig(steps=4, batch_size=6, single_view_fraction=0.0, evaluate_every=2)
+
+
 def tiny_config(folder: Path, train: Path, val: Path, workers: int = 0, **settings) -> TrainConfig:
-    """A few steps of a tiny model."""
+    """A few steps of a tiny model.
+
+    Settings are whole groups (``loss=LossConfig("focal")``), or single ones by name (``steps=2``).
+    Those of the head and the method count too; ``optimizer="sgd"`` names the optimizer.
+    """
     data = DataConfig((str(train),), str(val), workers=workers)
-    few = {
-        **{"model": MODEL, "steps": 4, "global_steps": 0, "batch_size": 6},
-        **{"evaluate_every": 2, "device": "cpu"},
+    groups = {
+        **{"data": data, "model": MODEL, "schedule": SCHEDULE},
+        **{"runtime": RuntimeConfig(device="cpu")},
     }
-    return TrainConfig(data, folder, **{**few, **settings})
+    if isinstance(settings.get("optimizer"), str):
+        groups["optimizer"] = OptimizerConfig(settings.pop("optimizer"))
+    groups |= {name: settings.pop(name) for name in GROUPS if name in settings}
+    top = {name: settings.pop(name) for name in TOP if name in settings}
+    parts = {"schedule": SCHEDULE, "optimizer": OptimizerConfig(), "loss": LossConfig()} | groups
+    for name, part in parts.items():
+        own = {field for field in settings if field in setting_names(part)}
+        groups[name] = with_settings(part, {field: settings.pop(field) for field in own})
+    assert not settings, settings
+    return TrainConfig(output=folder, **groups, **top)
+
+
+def changed(config: TrainConfig, **settings) -> TrainConfig:
+    """A configuration with other groups, or single settings by name."""
+    groups = {name: settings.pop(name) for name in GROUPS if name in settings}
+    return with_settings(replace(config, **groups), settings)
+
+
+TOP = ("start_from", "choose", "resume", "seed", "init_seed")
+
+
+def setting_names(config) -> set[str]:
+    """Names of all single settings of a configuration."""
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    groups = [value for value in values.values() if is_dataclass(value)]
+    return {*values}.union(*map(setting_names, groups))
 
 
 class Record(TrainingObserver):
@@ -49,6 +94,9 @@ class Record(TrainingObserver):
 
     def evaluation(self, step, result, best):
         self.calls.append(("evaluation", step, result, best))
+
+    def note(self, message):
+        self.calls.append(("note", message))
 
     def warn(self, message):
         self.calls.append(("warn", message))
@@ -105,7 +153,7 @@ def write_table(path: Path, *rows: str, header: str = "image,labels") -> Path:
 
 def first_batch(config: TrainConfig) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Images and targets of the first batch, read without the stream's loader."""
-    table = read_table(Path(config.data.train[0]))
-    stream = TrainingStream(table, config.seed, config.train_transform)
-    items = [stream[position] for position in range(config.batch_size)]
+    table = read_dataset(Path(config.data.train[0]))
+    stream = TrainingStream(table, config.seed, config.data.augmentation)
+    items = [stream[position] for position in range(config.schedule.batch_size)]
     return [source for source, *_ in items], torch.stack([target for _, target, *_ in items])

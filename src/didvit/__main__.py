@@ -1,5 +1,5 @@
 """``python -m didvit``, which torchrun can start too."""
 
-from didvit.cli import main
+from didvit.cli.main import main
 
 main()

@@ -1,27 +1,45 @@
-"""Every head in the engine: built, trained, looked again with, saved and loaded."""
-
-import dataclasses
+"""Every head in the engine: built, trained with views and without, saved and loaded."""
 
 import pytest
 import torch
 
-from didvit.checkpoint import load_checkpoint, save_checkpoint
-from didvit.config import LossConfig
+from didvit.config import LossConfig, with_settings
 from didvit.data.datasets import read_dataset
-from didvit.heads import HEADS, KNOWING_HEADS
-from didvit.learner import build_start
-from didvit.training import train
+from didvit.heads import HEADS, LabelStatistics
+from didvit.method.semantic import HeadOutput
+from didvit.modeling.checkpoint import load_checkpoint, save_checkpoint
+from didvit.modeling.start import build_start
+from didvit.training.trainer import train
 from runs import MODEL, equal
 
-ALL_HEADS = [*HEADS, *KNOWING_HEADS]
+NEED_STATISTICS = ("ml_gcn", "ssgrl", "ms_cma")
 
 
 def settings_of(head, **settings):
-    embeddings = "random" if head in KNOWING_HEADS else None
-    return dataclasses.replace(MODEL, head=head, label_embeddings=embeddings, **settings)
+    embeddings = "random" if HEADS[head].needs_label_statistics else None
+    return with_settings(MODEL, {"head": head, "label_embeddings": embeddings, **settings})
 
 
-@pytest.mark.parametrize("head", ALL_HEADS)
+def test_what_heads_say_of_themselves():
+    several = {name: kind.num_levels for name, kind in HEADS.items() if kind.num_levels != 1}
+    assert several == {"ms_cma": 3, "multi_level_queries": 3}
+    assert tuple(name for name, kind in HEADS.items() if kind.needs_label_statistics) == (
+        NEED_STATISTICS
+    )
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_what_heads_say_is_how_they_are_built(name):
+    kind, categories, width = HEADS[name], 3, 8
+    statistics = LabelStatistics(torch.ones(categories, categories), torch.randn(categories, 5))
+    head = kind(width, statistics if kind.needs_label_statistics else categories)
+    output = head(torch.randn(2, width * kind.num_levels, 4, 6))
+    assert isinstance(output, HeadOutput)
+    assert output.semantic_maps.shape == (2, categories, 4, 6)
+    assert output.logits.shape == (2, categories)
+
+
+@pytest.mark.parametrize("head", HEADS)
 def test_a_saved_model_is_the_same(head, make_config, squares, tmp_path):
     config = make_config(model=settings_of(head))
     model = build_start(config, read_dataset(str(squares[0]))).eval()
@@ -35,7 +53,7 @@ def test_a_saved_model_is_the_same(head, make_config, squares, tmp_path):
     assert torch.equal(one.boxes, other.boxes)
 
 
-@pytest.mark.parametrize("head", ALL_HEADS)
+@pytest.mark.parametrize("head", HEADS)
 def test_a_new_head_is_sure_of_nothing(head, make_config, squares):
     """A head whose logits begin in the tens spends its first steps on getting rid of them."""
     model = build_start(make_config(model=settings_of(head)), read_dataset(str(squares[0]))).eval()
@@ -44,24 +62,24 @@ def test_a_new_head_is_sure_of_nothing(head, make_config, squares):
     assert logits.abs().max() < 3
 
 
-@pytest.mark.parametrize("head", ALL_HEADS)
-def test_it_learns_with_regions_and_without(head, make_config):
+@pytest.mark.parametrize("head", HEADS)
+def test_it_learns_with_views_and_without(head, make_config):
     config = make_config(
         model=settings_of(head),
         steps=4,
-        global_steps=2,
+        single_view_fraction=0.5,
         freeze_backbone=False,
         learning_rate=1e-3,
         evaluate_every=4,
         loss=LossConfig("asymmetric"),
     )
-    folder = train(config)
+    folder = train(config).folder
     losses = [line.split(",")[1] for line in (folder / "steps.csv").read_text().splitlines()[1:]]
     assert len(losses) == 4
     assert load_checkpoint(folder).config.head == head
 
 
-@pytest.mark.parametrize("head", KNOWING_HEADS)
+@pytest.mark.parametrize("head", NEED_STATISTICS)
 def test_the_label_graph_is_that_of_the_training_data(head, make_config, squares):
     table = read_dataset(str(squares[0]))
     model = build_start(make_config(model=settings_of(head)), table)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from didvit.heads.labels import LabelKnowledge, co_occurrence_of
+from didvit.heads.labels import LabelStatistics, co_occurrence_of
 from didvit.heads.ml_gcn import MLGCNHead, correlation_graph
 
 
@@ -57,11 +57,11 @@ def slow_head(tokens, graph, embeddings, weight1, weight2):
     return maps, logits
 
 
-def random_knowledge(categories, width=5, seed=0):
+def random_statistics(categories, width=5, seed=0):
     generator = torch.Generator().manual_seed(seed)
     targets = torch.randint(0, 2, (12, categories), generator=generator)
     embeddings = torch.randn(categories, width, generator=generator)
-    return LabelKnowledge(co_occurrence_of(targets), embeddings)
+    return LabelStatistics(co_occurrence_of(targets), embeddings)
 
 
 target_tables = st.integers(1, 5).flatmap(
@@ -98,15 +98,15 @@ def test_edge_at_the_threshold_stays():
 @pytest.mark.parametrize("categories", [1, 4])
 @pytest.mark.parametrize("grid", [(1, 1), (2, 3)])
 def test_equals_the_loop(batch, categories, grid):
-    knowledge = random_knowledge(categories)
-    head = MLGCNHead(4, knowledge, hidden=3).double()
+    statistics = random_statistics(categories)
+    head = MLGCNHead(4, statistics, hidden=3).double()
     tokens = torch.randn(batch, 4, *grid, dtype=torch.float64)
     output = head(tokens)
-    graph = slow_graph(knowledge.co_occurrence.tolist(), 0.4, 0.2)
+    graph = slow_graph(statistics.co_occurrence.tolist(), 0.4, 0.2)
     weights = [parameter.detach().numpy() for parameter in head.parameters()]
     for image in range(batch):
         maps, logits = slow_head(
-            tokens[image].numpy(), graph, knowledge.embeddings.double().numpy(), *weights
+            tokens[image].numpy(), graph, statistics.embeddings.double().numpy(), *weights
         )
         torch.testing.assert_close(output.semantic_maps[image], torch.from_numpy(maps))
         torch.testing.assert_close(output.logits[image], torch.from_numpy(logits))
@@ -115,7 +115,7 @@ def test_equals_the_loop(batch, categories, grid):
 def test_label_reaches_the_classifier_of_its_neighbor_alone():
     """Label 1 is likely where label 0 is; nothing else is connected."""
     counts = torch.tensor([[2.0, 2.0, 0.0], [2.0, 8.0, 0.0], [0.0, 0.0, 3.0]])
-    head = MLGCNHead(4, LabelKnowledge(counts, torch.randn(3, 5)), hidden=6)
+    head = MLGCNHead(4, LabelStatistics(counts, torch.randn(3, 5)), hidden=6)
     before = head.classifiers()
     head.label_embeddings[1] += 1
     changed = (head.classifiers() != before).any(1)
@@ -123,7 +123,7 @@ def test_label_reaches_the_classifier_of_its_neighbor_alone():
 
 
 def test_gradient_reaches_tokens_and_every_parameter():
-    head, tokens = MLGCNHead(4, random_knowledge(3), hidden=6), torch.randn(2, 4, 2, 3)
+    head, tokens = MLGCNHead(4, random_statistics(3), hidden=6), torch.randn(2, 4, 2, 3)
     head(tokens.requires_grad_()).logits.square().sum().backward()
     assert tokens.grad.abs().sum() > 0
     for name, parameter in head.named_parameters():
@@ -131,22 +131,22 @@ def test_gradient_reaches_tokens_and_every_parameter():
 
 
 def test_saved_head_restores_itself_from_zeros():
-    knowledge = random_knowledge(3)
-    head = MLGCNHead(4, knowledge, hidden=6)
-    zeros = LabelKnowledge(torch.zeros(3, 3), torch.zeros(3, 5))
+    statistics = random_statistics(3)
+    head = MLGCNHead(4, statistics, hidden=6)
+    zeros = LabelStatistics(torch.zeros(3, 3), torch.zeros(3, 5))
     restored = MLGCNHead(4, zeros, hidden=6)
     tokens = torch.randn(2, 4, 3, 2)
     assert restored(tokens).logits.tolist() == torch.zeros(2, 3).tolist()  # finite, before loading
     restored.load_state_dict(head.state_dict())
     torch.testing.assert_close(restored(tokens), head(tokens), rtol=0, atol=0)
-    torch.testing.assert_close(restored.co_occurrence, knowledge.co_occurrence)
-    torch.testing.assert_close(restored.label_embeddings, knowledge.embeddings)
+    torch.testing.assert_close(restored.co_occurrence, statistics.co_occurrence)
+    torch.testing.assert_close(restored.label_embeddings, statistics.embeddings)
     assert not zeros.co_occurrence.any()  # the caller's tensors are his own
     assert not zeros.embeddings.any()
 
 
 def test_grid_may_vary_from_call_to_call():
-    head = MLGCNHead(4, random_knowledge(3), hidden=6)
+    head = MLGCNHead(4, random_statistics(3), hidden=6)
     patch = torch.randn(1, 4, 1, 1)
     one = head(patch)
     many = head(patch.expand(1, 4, 3, 5))
@@ -161,4 +161,4 @@ def test_grid_may_vary_from_call_to_call():
 )
 def test_setting_out_of_range(setting, value):
     with pytest.raises(ValueError, match=rf"{setting} is {value}; expected a number in"):
-        MLGCNHead(4, random_knowledge(3), **{setting: value})
+        MLGCNHead(4, random_statistics(3), **{setting: value})

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from didvit.heads.labels import LabelKnowledge
+from didvit.heads.labels import LabelStatistics
 from didvit.heads.ms_cma import (
     CrossModalityAttention,
     MSCMAHead,
@@ -24,22 +24,22 @@ SHAPES = [  # batch, D, C, scales, E, grid
 ]
 
 
-def knowledge_of(categories, seed=0, images=40, words=6):
+def statistics_of(categories, seed=0, images=40, words=6):
     """Of labels that are thrown with different chances, and that all occur."""
     generator = torch.Generator().manual_seed(seed)
     chances = torch.rand(categories, generator=generator)
     targets = (torch.rand(images, categories, generator=generator) < chances).float()
     targets[0] = 1
-    return LabelKnowledge(targets.T @ targets, torch.randn(categories, words, generator=generator))
+    return LabelStatistics(targets.T @ targets, torch.randn(categories, words, generator=generator))
 
 
-def nothing_known(categories, words=6):
-    return LabelKnowledge(torch.zeros(categories, categories), torch.zeros(categories, words))
+def no_statistics(categories, words=6):
+    return LabelStatistics(torch.zeros(categories, categories), torch.zeros(categories, words))
 
 
 def head_of(embed_dim, categories, num_scales, width):
     """A head whose label embeddings are drawn, which is quicker than to fit them."""
-    head = MSCMAHead(embed_dim, nothing_known(categories), num_scales, width)
+    head = MSCMAHead(embed_dim, no_statistics(categories), num_scales, width)
     head.graph_embeddings.normal_()
     return head
 
@@ -82,7 +82,7 @@ def slow_loss(embeddings, adjacency, weak=0.3):
 
 @given(seed=st.integers(0, 10_000), categories=st.integers(1, 6), absent=st.booleans())
 def test_adjacency_equals_the_loop(seed, categories, absent):
-    co_occurrence = knowledge_of(categories, seed).co_occurrence.double()
+    co_occurrence = statistics_of(categories, seed).co_occurrence.double()
     if absent:
         co_occurrence[0], co_occurrence[:, 0] = 0, 0
     adjacency = label_adjacency(co_occurrence)
@@ -133,7 +133,7 @@ def test_embeddings_fit_the_graph():
     """Two cliques of labels: alike within, not alike across, whatever their word vectors are."""
     cliques = torch.tensor([[1.0, 1, 1, 0, 0], [0, 0, 0, 1, 1]]).repeat(10, 1)
     words = torch.randn(5, 6)
-    embeddings = embed_label_graph(LabelKnowledge(cliques.T @ cliques, words), 8)
+    embeddings = embed_label_graph(LabelStatistics(cliques.T @ cliques, words), 8)
     assert embeddings.shape == (5, 8)
     same = (cliques.T @ cliques) > 0
     cosines = cosines_of(embeddings)
@@ -144,14 +144,14 @@ def test_embeddings_fit_the_graph():
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_embeddings_fit_better_than_the_word_vectors(seed):
-    knowledge = knowledge_of(7, seed)
-    adjacency = label_adjacency(knowledge.co_occurrence)
-    fitted = graph_embedding_loss(embed_label_graph(knowledge, 16), adjacency)
-    assert fitted < 0.1 * graph_embedding_loss(knowledge.embeddings, adjacency)
+    statistics = statistics_of(7, seed)
+    adjacency = label_adjacency(statistics.co_occurrence)
+    fitted = graph_embedding_loss(embed_label_graph(statistics, 16), adjacency)
+    assert fitted < 0.1 * graph_embedding_loss(statistics.embeddings, adjacency)
 
 
-def test_embeddings_depend_on_the_knowledge_alone():
-    first, second = knowledge_of(4, 0), knowledge_of(4, 1)
+def test_embeddings_depend_on_the_statistics_alone():
+    first, second = statistics_of(4, 0), statistics_of(4, 1)
     torch.manual_seed(1)
     embeddings = embed_label_graph(first, 5)
     torch.manual_seed(2)
@@ -164,13 +164,13 @@ def test_embeddings_depend_on_the_knowledge_alone():
 
 
 def test_fitting_leaves_the_generator_alone():
-    knowledge, before = knowledge_of(3), torch.get_rng_state()
-    assert not embed_label_graph(knowledge, 4).requires_grad
+    statistics, before = statistics_of(3), torch.get_rng_state()
+    assert not embed_label_graph(statistics, 4).requires_grad
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_nothing_known_gives_zeros_and_finite_output():
-    head = MSCMAHead(3, nothing_known(4), num_scales=2, width=5)
+def test_no_statistics_give_zeros_and_finite_output():
+    head = MSCMAHead(3, no_statistics(4), num_scales=2, width=5)
     assert torch.equal(head.graph_embeddings, torch.zeros(4, 5))
     maps, logits = head(torch.randn(2, 6, 2, 2))
     assert torch.equal(maps, torch.zeros(2, 4, 2, 2))
@@ -179,7 +179,7 @@ def test_nothing_known_gives_zeros_and_finite_output():
 
 def test_labels_without_images_or_with_equal_words_are_no_failure():
     counts = torch.diag(torch.tensor([3.0, 0.0, 2.0]))
-    embeddings = embed_label_graph(LabelKnowledge(counts, torch.zeros(3, 6)), 4)
+    embeddings = embed_label_graph(LabelStatistics(counts, torch.zeros(3, 6)), 4)
     assert embeddings.isfinite().all()
 
 
@@ -200,7 +200,7 @@ def slow_project(token, state, scale):
     return [float(row @ np.array(hidden)) + b for row, b in zip(weight, bias, strict=True)]
 
 
-def slow_look(tokens, state, scale):
+def slow_attention(tokens, state, scale):
     """Cosines ``C h w`` and vectors ``C D`` of one image in one scale."""
     labels = state["graph_embeddings"]
     width, height, columns = tokens.shape
@@ -227,7 +227,7 @@ def test_equals_the_loop(batch, embed_dim, categories, scales, width, grid, rand
         vectors, cosines = [], np.zeros(0)
         for scale in range(scales):
             part = tokens[image, scale * embed_dim : (scale + 1) * embed_dim].numpy()
-            cosines, vector = slow_look(part, state, scale)
+            cosines, vector = slow_attention(part, state, scale)
             vectors.append(vector)
         logits = [
             sum(
@@ -242,17 +242,17 @@ def test_equals_the_loop(batch, embed_dim, categories, scales, width, grid, rand
         torch.testing.assert_close(output.logits[image], torch.tensor(logits).double())
 
 
-def identity_look():
+def identity_attention():
     """Attention whose label space is that of its two-channel tokens (1, 0) and (0, 1)."""
-    look = CrossModalityAttention(2, 2)
-    look.projection = torch.nn.Sequential()  # nothing but the tokens themselves
-    return look
+    attention = CrossModalityAttention(2, 2)
+    attention.projection = torch.nn.Sequential()  # nothing but the tokens themselves
+    return attention
 
 
-def test_a_look_by_hand():
+def test_attention_by_hand():
     # Three patches along x, along y, and against x. The label is 3:4 between x and y.
     tokens = torch.tensor([[[[1.0, 0.0, -2.0]], [[0.0, 5.0, 0.0]]]])
-    cosines, vectors = identity_look()(tokens, torch.tensor([[3.0, 4.0]]))
+    cosines, vectors = identity_attention()(tokens, torch.tensor([[3.0, 4.0]]))
     torch.testing.assert_close(cosines, torch.tensor([[[[0.6, 0.8, -0.6]]]]))
     # The weights are 0.6 / 1.4, 0.8 / 1.4 and 0.
     torch.testing.assert_close(vectors, torch.tensor([[[0.6 / 1.4, 4.0 / 1.4]]]))
@@ -261,7 +261,7 @@ def test_a_look_by_hand():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_a_category_that_is_unlike_every_patch_sees_nothing(dtype):
     tokens = torch.tensor([[[[1.0, 2.0]], [[0.0, 1.0]]]], dtype=dtype, requires_grad=True)
-    cosines, vectors = identity_look()(tokens, torch.tensor([[-1.0, -1.0]], dtype=dtype))
+    cosines, vectors = identity_attention()(tokens, torch.tensor([[-1.0, -1.0]], dtype=dtype))
     assert (cosines < 0).all()
     assert vectors.tolist() == [[[0.0, 0.0]]]
     (gradient,) = torch.autograd.grad(vectors.sum(), tokens)
@@ -271,17 +271,17 @@ def test_a_category_that_is_unlike_every_patch_sees_nothing(dtype):
 @given(seed=st.integers(0, 10_000), patches=st.integers(1, 6), scale=st.floats(0.1, 10))
 def test_a_vector_is_a_mean_of_tokens_and_lengths_of_labels_do_not_matter(seed, patches, scale):
     generator = torch.Generator().manual_seed(seed)
-    look = CrossModalityAttention(3, 4)
+    attention = CrossModalityAttention(3, 4)
     tokens = torch.randn(2, 3, 1, patches, generator=generator)
     labels = torch.randn(5, 4, generator=generator)
-    cosines, vectors = look(tokens, labels)
+    cosines, vectors = attention(tokens, labels)
     assert (cosines.abs() <= 1 + 1e-6).all()
     sees = (cosines > 0).flatten(2).any(-1)  # B C
     low, high = tokens.amin((-2, -1))[:, None], tokens.amax((-2, -1))[:, None]
     inside = (vectors >= low - 1e-5) & (vectors <= high + 1e-5)
     assert inside.all(-1)[sees].all()
     assert (vectors[~sees] == 0).all()
-    torch.testing.assert_close(look(tokens, scale * labels).vectors, vectors)
+    torch.testing.assert_close(attention(tokens, scale * labels).vectors, vectors)
 
 
 def test_the_maps_are_of_the_last_scale():
@@ -317,14 +317,14 @@ def test_gradient_reaches_the_tokens_and_every_parameter(categories):
     assert [name for name, grad in gradients.items() if grad is None or not grad.any()] == []
 
 
-def test_what_is_known_is_saved_and_loaded_into_a_head_of_zeros():
-    head = MSCMAHead(3, knowledge_of(4), num_scales=2, width=5)
-    empty = nothing_known(4)
+def test_statistics_are_saved_and_loaded_into_a_head_of_zeros():
+    head = MSCMAHead(3, statistics_of(4), num_scales=2, width=5)
+    empty = no_statistics(4)
     other = MSCMAHead(3, empty, num_scales=2, width=5)
     other.load_state_dict(head.state_dict())
     tokens = torch.randn(2, 6, 3, 3)
     assert torch.equal(other(tokens).logits, head(tokens).logits)
     assert torch.equal(other(tokens).semantic_maps, head(tokens).semantic_maps)
-    assert torch.equal(other.co_occurrence, knowledge_of(4).co_occurrence)
-    assert torch.equal(other.label_embeddings, knowledge_of(4).embeddings)
+    assert torch.equal(other.co_occurrence, statistics_of(4).co_occurrence)
+    assert torch.equal(other.label_embeddings, statistics_of(4).embeddings)
     assert not empty.co_occurrence.any()  # what the caller gave is still the caller's

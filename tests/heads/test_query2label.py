@@ -142,7 +142,7 @@ def test_maps_are_attention_over_locations():
     torch.testing.assert_close(maps.sum((-2, -1)), torch.ones(2, 5).double())
 
 
-def test_where_a_category_looks_depends_on_position_alone_if_tokens_are_equal():
+def test_where_a_category_attends_depends_on_position_alone_if_tokens_are_equal():
     head = randomized(8, 3)
     maps, logits = head(torch.ones(1, 8, 3, 4).double())
     assert (maps.amax((-2, -1)) - maps.amin((-2, -1)) > 1e-4).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from didvit.heads.labels import LabelKnowledge, co_occurrence_of, conditional_probabilities
+from didvit.heads.labels import LabelStatistics, co_occurrence_of, conditional_probabilities
 from didvit.heads.ssgrl import SSGRLHead
 
 
@@ -60,17 +60,17 @@ def slow_step(nodes, edges, W, U_gates, U):
     return updated
 
 
-def slow_head(tokens, knowledge, parameters, steps):
+def slow_head(tokens, statistics, parameters, steps):
     """Maps and logits of one image's ``(D, h, w)`` tokens."""
     locations = tokens.reshape(len(tokens), -1).T
     coefficients = slow_coefficients(
         locations,
-        knowledge.embeddings.double().numpy(),
+        statistics.embeddings.double().numpy(),
         *(parameters[f"attention.{name}.weight"] for name in ("feature", "label", "joint")),
         parameters["attention.coefficient.weight"],
     )
     features = slow_features(locations, coefficients)
-    edges = slow_probabilities(knowledge.co_occurrence.tolist())
+    edges = slow_probabilities(statistics.co_occurrence.tolist())
     nodes = features
     for _ in range(steps):
         nodes = slow_step(
@@ -86,11 +86,11 @@ def slow_head(tokens, knowledge, parameters, steps):
     return coefficients.reshape(len(nodes), *tokens.shape[1:]), logits
 
 
-def random_knowledge(categories, width=5, seed=0):
+def random_statistics(categories, width=5, seed=0):
     generator = torch.Generator().manual_seed(seed)
     targets = torch.randint(0, 2, (12, categories), generator=generator)
     embeddings = torch.randn(categories, width, generator=generator)
-    return LabelKnowledge(co_occurrence_of(targets), embeddings)
+    return LabelStatistics(co_occurrence_of(targets), embeddings)
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -98,13 +98,13 @@ def random_knowledge(categories, width=5, seed=0):
 @pytest.mark.parametrize("grid", [(1, 1), (2, 3)])
 @pytest.mark.parametrize("steps", [0, 1, 3])
 def test_equals_the_loop(batch, categories, grid, steps, randomized):
-    knowledge = random_knowledge(categories)
-    head = randomized(SSGRLHead(4, knowledge, steps=steps)).double()
+    statistics = random_statistics(categories)
+    head = randomized(SSGRLHead(4, statistics, steps=steps)).double()
     tokens = torch.randn(batch, 4, *grid, dtype=torch.float64)
     output = head(tokens)
     parameters = {name: value.detach().numpy() for name, value in head.named_parameters()}
     for image in range(batch):
-        maps, logits = slow_head(tokens[image].numpy(), knowledge, parameters, steps)
+        maps, logits = slow_head(tokens[image].numpy(), statistics, parameters, steps)
         torch.testing.assert_close(output.semantic_maps[image], torch.from_numpy(maps))
         torch.testing.assert_close(output.logits[image], torch.from_numpy(logits))
 
@@ -116,8 +116,8 @@ def test_literal_probabilities():
 
 
 def test_hidden_is_half_of_the_tokens_width():
-    assert SSGRLHead(6, random_knowledge(2)).attention.joint.weight.shape == (3, 3)
-    assert SSGRLHead(6, random_knowledge(2), hidden=8).attention.joint.weight.shape == (8, 8)
+    assert SSGRLHead(6, random_statistics(2)).attention.joint.weight.shape == (3, 3)
+    assert SSGRLHead(6, random_statistics(2), hidden=8).attention.joint.weight.shape == (8, 8)
 
 
 @pytest.mark.parametrize(("steps", "reached"), [(0, [1]), (1, [0, 1, 2]), (3, [0, 1, 2, 3])])
@@ -126,7 +126,7 @@ def test_messages_go_one_edge_a_step_and_both_ways(steps, reached, randomized):
     counts = 4 * torch.eye(5)
     for a, b in ((0, 1), (1, 2), (2, 3)):
         counts[a, b] = counts[b, a] = 1
-    head = randomized(SSGRLHead(4, LabelKnowledge(counts, torch.randn(5, 3)), steps=steps))
+    head = randomized(SSGRLHead(4, LabelStatistics(counts, torch.randn(5, 3)), steps=steps))
     nodes = torch.randn(1, 5, 4)
     moved = nodes.clone()
     moved[0, 1] += 1
@@ -134,9 +134,9 @@ def test_messages_go_one_edge_a_step_and_both_ways(steps, reached, randomized):
     assert changed.nonzero().flatten().tolist() == reached
 
 
-def test_map_is_larger_where_the_category_looks():
+def test_map_is_larger_where_the_category_attends():
     """One location only decides the feature when its coefficient is far above the others."""
-    head = SSGRLHead(2, random_knowledge(1), hidden=1, steps=0)
+    head = SSGRLHead(2, random_statistics(1), hidden=1, steps=0)
     with torch.no_grad():
         head.attention.feature.weight.copy_(torch.tensor([[10.0, 0.0]]))
         head.attention.label.weight.copy_(head.label_embeddings)  # a positive product
@@ -150,7 +150,7 @@ def test_map_is_larger_where_the_category_looks():
 
 
 def test_gradient_reaches_tokens_and_every_parameter(randomized):
-    head, tokens = randomized(SSGRLHead(4, random_knowledge(3))), torch.randn(2, 4, 2, 3)
+    head, tokens = randomized(SSGRLHead(4, random_statistics(3))), torch.randn(2, 4, 2, 3)
     head(tokens.requires_grad_()).logits.square().sum().backward()
     assert tokens.grad.abs().sum() > 0
     for name, parameter in head.named_parameters():
@@ -158,22 +158,22 @@ def test_gradient_reaches_tokens_and_every_parameter(randomized):
 
 
 def test_saved_head_restores_itself_from_zeros():
-    knowledge = random_knowledge(3)
-    head = SSGRLHead(4, knowledge)
-    zeros = LabelKnowledge(torch.zeros(3, 3), torch.zeros(3, 5))
+    statistics = random_statistics(3)
+    head = SSGRLHead(4, statistics)
+    zeros = LabelStatistics(torch.zeros(3, 3), torch.zeros(3, 5))
     restored = SSGRLHead(4, zeros)
     tokens = torch.randn(2, 4, 3, 2)
     assert restored(tokens).logits.isfinite().all()
     restored.load_state_dict(head.state_dict())
     torch.testing.assert_close(restored(tokens), head(tokens), rtol=0, atol=0)
-    torch.testing.assert_close(restored.co_occurrence, knowledge.co_occurrence)
-    torch.testing.assert_close(restored.label_embeddings, knowledge.embeddings)
+    torch.testing.assert_close(restored.co_occurrence, statistics.co_occurrence)
+    torch.testing.assert_close(restored.label_embeddings, statistics.embeddings)
     assert not zeros.co_occurrence.any()  # the caller's tensors are his own
     assert not zeros.embeddings.any()
 
 
 def test_grid_may_vary_from_call_to_call(randomized):
-    head = randomized(SSGRLHead(4, random_knowledge(3)))
+    head = randomized(SSGRLHead(4, random_statistics(3)))
     patch = torch.randn(1, 4, 1, 1)
     one = head(patch)
     many = head(patch.expand(1, 4, 3, 5))
@@ -183,5 +183,5 @@ def test_grid_may_vary_from_call_to_call(randomized):
 
 
 def test_defaults_are_the_papers_steps_and_half_the_width():
-    head = SSGRLHead(8, LabelKnowledge(torch.ones(3, 3), torch.randn(3, 5)))
+    head = SSGRLHead(8, LabelStatistics(torch.ones(3, 3), torch.randn(3, 5)))
     assert (head.steps, head.attention.joint.out_features) == (3, 4)

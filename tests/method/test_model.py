@@ -1,4 +1,5 @@
 import itertools
+import re
 import shutil
 
 import numpy as np
@@ -8,13 +9,14 @@ from timm.models.deit import VisionTransformerDistilled
 
 import oracles
 from didvit.method.backbone import ViTBackbone
+from didvit.method.config import PAPER, ConfigError, DiDConfig
 from didvit.method.localization import LOCALIZERS
 from didvit.method.model import FUSIONS, DiD, multi_view_loss
 from didvit.method.reconstraint import RECONSTRAINTS
 from didvit.method.rollout import NORMALIZATIONS, attention_rollout
 from didvit.method.selection import SELECTORS
 from didvit.method.semantic import SemanticHead
-from didvit.method.views import crop_and_resize, pad_boxes, scale_boxes, tile_boxes
+from didvit.method.views import crop_and_resize, scale_boxes, tile_boxes
 
 CATEGORIES = 5
 
@@ -26,7 +28,7 @@ def make_model(make_vit, randomized):
     def build(vit: dict | None = None, **settings) -> DiD:
         transformer = make_vit(**(vit or {}))
         head = randomized(SemanticHead(transformer.embed_dim, CATEGORIES), seed=1)
-        return DiD(ViTBackbone(transformer), head, **settings).eval()
+        return DiD(ViTBackbone(transformer), head, DiDConfig(**settings)).eval()
 
     return build
 
@@ -60,35 +62,52 @@ def check_output(output, batch, top_n, size, patch=8):
     torch.testing.assert_close(output.local_logits, output.view_logits.amax(1))
 
 
-# All settings together, each with the two it must agree with.
+def logits_of(model, views):
+    """Logits of a batch of views, by the plain forward pass."""
+    return model.head(model.backbone(views)).logits
 
 
-@pytest.mark.parametrize(
-    ("selection", "normalization", "reconstraint", "localization", "crop_from", "fusion"),
-    list(
-        itertools.product(
-            SELECTORS, NORMALIZATIONS, RECONSTRAINTS, LOCALIZERS, ("raw", "input"), FUSIONS
-        )
-    ),
-)
-def test_every_combination_gives_valid_boxes(
-    parts, selection, normalization, reconstraint, localization, crop_from, fusion
-):
-    model = DiD(
-        *parts,
-        top_n=2,
-        selection=selection,
-        normalization=normalization,
-        reconstraint=reconstraint,
-        localization=localization,
-        crop_from=crop_from,
-        fusion=fusion,
-    )
+def record_views(model):
+    """A list that gets the views of every later forward pass of the model, batch by batch."""
+    views = []
+    model.backbone.register_forward_pre_hook(lambda _, inputs: views.append(inputs[0].detach()))
+    return views
+
+
+# Settings together: every two choices of two settings meet in some case.
+
+CHOICES = {
+    "selection": SELECTORS,
+    "normalization": NORMALIZATIONS,
+    "reconstraint": RECONSTRAINTS,
+    "localization": LOCALIZERS,
+    "crop_from": ("raw", "input"),
+    "fusion": FUSIONS,
+}
+
+
+def pairs_of(case):
+    return set(itertools.combinations(case.items(), 2))
+
+
+def covering_cases():
+    """Few cases of all settings that hold every pair of choices: the best next case, greedily."""
+    cases = [dict(zip(CHOICES, case, strict=True)) for case in itertools.product(*CHOICES.values())]
+    missing, chosen = set().union(*map(pairs_of, cases)), []
+    while missing:
+        chosen.append(max(cases, key=lambda case: len(pairs_of(case) & missing)))
+        missing -= pairs_of(chosen[-1])
+    return chosen
+
+
+@pytest.mark.parametrize("case", covering_cases(), ids=lambda case: "-".join(case.values()))
+def test_combined_settings_give_valid_boxes(parts, case):
+    model = DiD(*parts, DiDConfig(top_n=2, **case))
     with torch.no_grad():
         output = model(torch.rand(2, 3, 16, 24), list(torch.rand(2, 3, 20, 50)))
     check_output(output, 2, 2, (16, 24))
     expected = [
-        oracles.fuse(*pair, fusion)
+        oracles.fuse(*pair, case["fusion"])
         for pair in zip(output.global_logits.numpy(), output.local_logits.numpy(), strict=True)
     ]
     torch.testing.assert_close(output.logits, torch.from_numpy(np.stack(expected)))
@@ -97,7 +116,7 @@ def test_every_combination_gives_valid_boxes(
 # The whole against the loops.
 
 
-def timm_look(vit, images):
+def timm_forward_pass(vit, images):
     """Patch tokens ``(B, D, h, w)`` and head-mean attentions by timm and its unfused attention."""
     attentions, hooks = [], []
     for block in vit.blocks:
@@ -124,7 +143,7 @@ def step_by_step(model, images, sources, normalization, reconstraint, settings):
     bias = model.head.projection.bias.detach().numpy()
     results = []
     for image, source in zip(images, sources, strict=True):
-        (tokens,), attentions = timm_look(vit, image[None])
+        (tokens,), attentions = timm_forward_pass(vit, image[None])
         maps, global_logits = oracles.semantic_maps(tokens, weight, bias)
         spatial_map = oracles.rollout(
             [attention[0] for attention in attentions],
@@ -134,15 +153,14 @@ def step_by_step(model, images, sources, normalization, reconstraint, settings):
             normalization,
         )
         instance_maps = oracles.reconstrain(spatial_map, maps, reconstraint)
-        categories = oracles.select(global_logits, model.top_n, settings["selection"])
+        categories = oracles.select(global_logits, model.config.top_n, settings["selection"])
         boxes, views = [], []
         for category in categories:
             find = oracles.component_box
             if settings["localization"] == "mcar":
                 find = oracles.mcar_box
-            box = find(
-                instance_maps[category], size, model.box_threshold, vit.patch_embed.patch_size
-            )
+            threshold, patch_size = model.config.box_threshold, vit.patch_embed.patch_size
+            box = find(instance_maps[category], size, threshold, patch_size)
             boxes.append(box)
             from_input = settings["crop_from"] == "input"
             canvas = (image if from_input else source).numpy()
@@ -150,7 +168,7 @@ def step_by_step(model, images, sources, normalization, reconstraint, settings):
             views.append(oracles.crop_and_resize(canvas, canvas_box, size, from_input))
         view_logits = []
         for view in views:
-            (tokens,), _ = timm_look(vit, torch.from_numpy(view)[None])
+            (tokens,), _ = timm_forward_pass(vit, torch.from_numpy(view)[None])
             view_logits.append(oracles.semantic_maps(tokens, weight, bias)[1])
         local_logits = oracles.local_logits(np.stack(view_logits))
         results.append(
@@ -347,18 +365,12 @@ def test_double_precision(make_model):
     torch.testing.assert_close(single.logits.double(), double.logits, rtol=1e-3, atol=1e-4)
 
 
-def test_views_come_in_batches_of_the_images(make_model, monkeypatch):
-    model, sizes = make_model(top_n=4), []
-    look_again = model.look_again
-
-    def recorded(views):
-        sizes.append(tuple(views.shape))
-        return look_again(views)
-
-    monkeypatch.setattr(model, "look_again", recorded)
+def test_views_come_in_batches_of_the_images(make_model):
+    model = make_model(top_n=4)
+    views = record_views(model)
     with torch.no_grad():
         output = model(torch.rand(3, 3, 16, 24), list(torch.rand(3, 3, 40, 40)))
-    assert sizes == [(3, 3, 16, 24)] * 4
+    assert [tuple(batch.shape) for batch in views] == [(3, 3, 16, 24)] * 4
     assert output.view_logits.shape == (3, 4, CATEGORIES)
 
 
@@ -373,7 +385,7 @@ def test_batch_equals_one_by_one(make_model):
             torch.testing.assert_close(alone.logits[0], together.logits[i], rtol=1e-4, atol=1e-5)
 
 
-def test_all_categories_may_be_looked_at(make_model):
+def test_all_categories_may_get_a_view(make_model):
     with torch.no_grad():
         output = make_model(top_n=CATEGORIES)(torch.rand(2, 3, 16, 24))
     assert output.categories.sort().values.tolist() == [list(range(CATEGORIES))] * 2
@@ -408,17 +420,14 @@ def test_no_gradient_through_maps_and_boxes(make_model, reconstraint, localizati
         assert not value.requires_grad
 
 
-def test_local_gradient_is_that_of_fixed_views(make_model, monkeypatch):
+def test_local_gradient_is_that_of_fixed_views(make_model):
     """With the views given once and for all, the local branch has the same gradient."""
-    model, views = make_model(top_n=2).double(), []
-    look_again = model.look_again
-    monkeypatch.setattr(
-        model, "look_again", lambda images: (views.append(images.detach()), look_again(images))[1]
-    )
+    model = make_model(top_n=2).double()
+    views = record_views(model)
     output = model(torch.rand(2, 3, 16, 24).double())
     through_model = gradients(output.local_logits.square().sum(), model.parameters())
-    fixed = torch.stack([look_again(images) for images in views]).amax(0)
-    assert all(images.shape == (2, 3, 16, 24) for images in views)
+    assert [tuple(batch.shape) for batch in views] == [(2, 3, 16, 24)] * 2
+    fixed = torch.stack([logits_of(model, batch) for batch in list(views)]).amax(0)
     for one, other in zip(
         through_model, gradients(fixed.square().sum(), model.parameters()), strict=True
     ):
@@ -465,59 +474,57 @@ def test_default_model_has_nothing_random(make_model):
 # Settings.
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("top_n", -1),
-        ("box_threshold", 0.0),
-        ("box_threshold", 1.0),
-        ("box_threshold", -0.1),
-        ("box_threshold", float("nan")),
-        ("selection", "best"),
-        ("normalization", "rows"),
-        ("reconstraint", "product"),
-        ("localization", "largest"),
-        ("crop_from", "source"),
-        ("fusion", "sum"),
-        ("fusion", ""),
-    ],
-)
-def test_bad_setting_is_named(parts, unchecked_types, setting, value):
-    with pytest.raises(ValueError, match=rf"^{setting} is {value!r}; expected "):
-        DiD(*parts, **{setting: value})
-
-
-@pytest.mark.parametrize(
-    ("setting", "known"),
-    [
-        ("selection", SELECTORS),
-        ("normalization", NORMALIZATIONS),
-        ("reconstraint", RECONSTRAINTS),
-        ("localization", LOCALIZERS),
-        ("fusion", FUSIONS),
-    ],
-)
-def test_unknown_name_lists_the_known_ones(parts, setting, known):
-    with pytest.raises(ValueError, match=", ".join(known)):
-        DiD(*parts, **{setting: "unknown"})
-
-
-def test_more_views_than_categories(parts):
+def test_more_boxes_than_categories(parts):
+    model = DiD(*parts, DiDConfig(top_n=CATEGORIES + 1))
     with pytest.raises(ValueError, match=f"top_n is {CATEGORIES + 1}.*{CATEGORIES} categories"):
-        DiD(*parts, top_n=CATEGORIES + 1)(torch.rand(1, 3, 16, 24))
+        model(torch.rand(1, 3, 16, 24))
 
 
 def test_defaults_are_the_papers(parts):
     model = DiD(*parts)
-    assert (model.top_n, model.box_threshold, model.crop_from) == (4, 0.6, "raw")
+    assert model.config is PAPER
     assert model.select is SELECTORS["descending"]
-    assert model.normalization is NORMALIZATIONS["column"]
+    assert model.normalize is NORMALIZATIONS["column"]
     assert model.reconstrain is RECONSTRAINTS["hadamard"]
     assert model.localize is LOCALIZERS["largest_component"]
     assert model.fuse is FUSIONS["mean"]
 
 
-def test_functions_in_place_of_names(parts):
+@pytest.mark.parametrize(
+    ("setting", "attribute", "functions"),
+    [
+        ("selection", "select", SELECTORS),
+        ("normalization", "normalize", NORMALIZATIONS),
+        ("reconstraint", "reconstrain", RECONSTRAINTS),
+        ("localization", "localize", LOCALIZERS),
+        ("fusion", "fuse", FUSIONS),
+    ],
+)
+def test_names_choose_functions(parts, setting, attribute, functions):
+    for name, function in functions.items():
+        assert getattr(DiD(*parts, DiDConfig(**{setting: name})), attribute) is function
+
+
+def test_a_localization_that_the_method_does_not_have(parts):
+    config = DiDConfig(localization="hypotheses")
+    with pytest.raises(ConfigError, match=r"^localization is 'hypotheses'; expected .*localize"):
+        DiD(*parts, config)
+    assert DiD(*parts, config, localize=LOCALIZERS["mcar"]).localize is LOCALIZERS["mcar"]
+
+
+@pytest.mark.parametrize("top_n", [0, 1, 3])
+def test_another_number_of_boxes_shares_the_parts(make_model, top_n):
+    model, images = make_model(top_n=2), torch.rand(2, 3, 16, 24)
+    other = model.with_top_n(top_n)
+    assert (other.config.top_n, model.config.top_n) == (top_n, 2)
+    assert (other.backbone, other.head) == (model.backbone, model.head)
+    with torch.no_grad():
+        expected = make_model(top_n=top_n)(images)
+        assert torch.equal(other(images).logits, expected.logits)
+        assert other(images).view_logits.shape == expected.view_logits.shape
+
+
+def test_your_own_functions_in_place_of_named_ones(parts):
     """The last categories, a fixed box, and the smaller of the two logits."""
 
     def last(logits, top_n, generator):
@@ -529,13 +536,12 @@ def test_functions_in_place_of_names(parts):
 
     model = DiD(
         *parts,
-        top_n=2,
-        box_threshold=0.3,
-        selection=last,
-        normalization=lambda row, attention: row,
-        reconstraint=lambda spatial_map, maps: maps + 7,
-        localization=left_half,
-        fusion=torch.minimum,
+        DiDConfig(top_n=2, box_threshold=0.3),
+        select=last,
+        normalize=lambda row, attention: row,
+        reconstrain=lambda spatial_map, maps: maps + 7,
+        localize=left_half,
+        fuse=torch.minimum,
     )
     with torch.no_grad():
         output = model(torch.rand(2, 3, 16, 24))
@@ -591,11 +597,10 @@ def test_loss_literal(make_model):
 
 def check_compiled(model, backend):
     images, sources = torch.rand(2, 3, 16, 24), list(torch.rand(2, 3, 40, 30))
-    look, look_again = model.look, model.look_again
     with torch.no_grad():
         expected = model(images, sources)
-        model.look = torch.compile(look, fullgraph=True, backend=backend)
-        model.look_again = torch.compile(look_again, fullgraph=True, backend=backend)
+        model.global_view = torch.compile(model.global_view, fullgraph=True, backend=backend)
+        model.backbone.compile(fullgraph=True, backend=backend)
         try:
             output = model(images, sources)
         finally:
@@ -612,29 +617,29 @@ def check_compiled(model, backend):
     [({}, "column"), ({"reg_tokens": 2}, "row"), ({"class_token": False}, "column")],
     ids=str,
 )
-def test_looks_compile_as_one_graph(make_model, unchecked_types, vit, normalization):
+def test_forward_passes_compile_as_one_graph(make_model, unchecked_types, vit, normalization):
     check_compiled(make_model(vit, top_n=2, normalization=normalization), "aot_eager")
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
-def test_look_compiles_with_inductor(make_model, unchecked_types):
-    """The first look alone: it holds the whole of the second, and every kernel costs seconds."""
+def test_global_view_compiles_with_inductor(make_model, unchecked_types):
+    """The global view alone: it does all that a local view does, and kernels cost seconds."""
     model, images = make_model({"depth": 1}, top_n=2), torch.rand(2, 3, 16, 24)
     with torch.no_grad():
         try:
-            compiled = torch.compile(model.look, fullgraph=True)(images)
+            compiled = torch.compile(model.global_view, fullgraph=True)(images)
         finally:
             torch.compiler.reset()
-        for value, expected in zip(compiled, model.look(images), strict=True):
+        for value, expected in zip(compiled, model.global_view(images), strict=True):
             torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_gradients_of_the_compiled_look(make_model, unchecked_types):
+def test_gradients_of_the_compiled_global_view(make_model, unchecked_types):
     model, images = make_model(top_n=2), torch.rand(2, 3, 16, 24)
-    expected = gradients(model.look(images).global_logits.square().sum(), model.parameters())
-    look = torch.compile(model.look, fullgraph=True, backend="aot_eager")
+    expected = gradients(model.global_view(images).logits.square().sum(), model.parameters())
+    global_view = torch.compile(model.global_view, fullgraph=True, backend="aot_eager")
     try:
-        compiled = gradients(look(images).global_logits.square().sum(), model.parameters())
+        compiled = gradients(global_view(images).logits.square().sum(), model.parameters())
     finally:
         torch.compiler.reset()
     for one, other in zip(compiled, expected, strict=True):
@@ -642,7 +647,7 @@ def test_gradients_of_the_compiled_look(make_model, unchecked_types):
 
 
 def test_views_of_another_size(make_model):
-    """They are cut at the same boxes, and looked at with fewer patches."""
+    """They are cut at the same boxes, and have fewer patches."""
     images, sources = torch.rand(2, 3, 16, 24), list(torch.rand(2, 3, 40, 60))
     model, small = make_model(top_n=2), make_model(top_n=2, view_scale=0.6)
     with torch.no_grad():
@@ -651,32 +656,30 @@ def test_views_of_another_size(make_model):
         for i, source in enumerate(sources):
             boxes = scale_boxes(output.boxes[i], (16, 24), (40, 60))
             views = crop_and_resize([source] * 2, boxes, (8, 16))
-            torch.testing.assert_close(output.view_logits[i], small.look_again(views))
+            torch.testing.assert_close(output.view_logits[i], logits_of(small, views))
 
 
 @pytest.mark.parametrize(
     ("scale", "at_once"),
     [(1.0, [2] * 5), (0.5, [8, 2]), (0.75, [4, 4, 2])],  # of 32x48: 16x24, 24x32
 )
-def test_small_views_are_looked_at_together(make_model, monkeypatch, scale, at_once):
-    """As many as have the pixels of the whole look; each has the logits it would have alone."""
+def test_small_views_share_a_forward_pass(make_model, scale, at_once):
+    """As many as have the pixels of the global view; each has the logits it would have alone."""
     images, model = torch.rand(2, 3, 32, 48), make_model(top_n=5, view_scale=scale)
-    sources, looked_at = [torch.rand(3, 50, 60), torch.rand(3, 70, 40)], []
-    look = model.look_again
-    monkeypatch.setattr(model, "look_again", lambda views: looked_at.append(views) or look(views))
+    sources, views = [torch.rand(3, 50, 60), torch.rand(3, 70, 40)], record_views(model)
     with torch.no_grad():
         output = model(images, sources)
-        assert [len(views) for views in looked_at] == at_once
-        size = tuple(looked_at[0].shape[-2:])
+        assert [len(batch) for batch in views] == at_once
+        size = tuple(views[0].shape[-2:])
         for i, source in enumerate(sources):
             boxes = scale_boxes(output.boxes[i], (32, 48), tuple(source.shape[-2:]))
             for k in range(5):
-                alone = look(crop_and_resize([source], boxes[k : k + 1], size))
+                alone = logits_of(model, crop_and_resize([source], boxes[k : k + 1], size))
                 torch.testing.assert_close(output.view_logits[i, k], alone[0])
 
 
 @pytest.mark.parametrize("crop_from", ["raw", "input"])
-def test_tiles_are_looked_at_after_the_regions(make_model, crop_from):
+def test_views_of_tiles_come_after_those_of_boxes(make_model, crop_from):
     images, sources = torch.rand(2, 3, 16, 24), [torch.rand(3, 50, 60), torch.rand(3, 70, 40)]
     settings = {"top_n": 3, "crop_from": crop_from}
     plain, tiled = make_model(**settings), make_model(**settings, tiles=2)
@@ -688,13 +691,13 @@ def test_tiles_are_looked_at_after_the_regions(make_model, crop_from):
         for i, canvas in enumerate(images if from_input else sources):
             boxes = scale_boxes(tile_boxes(2, (16, 24)), (16, 24), tuple(canvas.shape[-2:]))
             views = crop_and_resize([canvas] * 4, boxes, (16, 24), from_input)
-            torch.testing.assert_close(output.view_logits[i, 3:], tiled.look_again(views))
+            torch.testing.assert_close(output.view_logits[i, 3:], logits_of(tiled, views))
     assert output.view_logits.shape == (2, 7, CATEGORIES)
     torch.testing.assert_close(output.local_logits, output.view_logits.amax(1))
     torch.testing.assert_close(output.logits, (output.global_logits + output.local_logits) / 2)
 
 
-def test_tiles_are_learned_from(make_model):
+def test_gradient_reaches_the_model_through_tiles(make_model):
     model = make_model(top_n=1, tiles=2)
     output = model(torch.rand(2, 3, 16, 24))
     through_tiles = gradients(output.view_logits[:, 1:].square().sum(), model.parameters())
@@ -708,36 +711,21 @@ def test_the_baseline_has_no_tiles(make_model):
     assert torch.equal(output.logits, output.global_logits)
 
 
-def test_padded_boxes_are_what_views_are_cut_at(make_model):
-    images = torch.rand(2, 3, 16, 24)
-    plain, padded = make_model(top_n=2), make_model(top_n=2, box_padding=0.25)
-    with torch.no_grad():
-        output, expected = padded(images), plain(images).boxes
-        assert torch.equal(output.boxes, pad_boxes(expected, 0.25, (16, 24)))
-        views = crop_and_resize(images, output.boxes[:, 1], (16, 24))
-        torch.testing.assert_close(output.view_logits[:, 1], padded.look_again(views))
-
-
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ({"box_padding": -0.1}, "box_padding is -0.1"),
-        ({"view_scale": 0.0}, "view_scale is 0"),
-        ({"tiles": -1}, "tiles is -1"),
-    ],
-)
-def test_impossible_views_are_refused(make_model, settings, named):
-    with pytest.raises(ValueError, match=named):
-        make_model(**settings)
-
-
-def test_the_order_of_the_rollout_reaches_the_look(make_model):
+def test_the_order_of_the_rollout_reaches_the_global_view(make_model):
     images = torch.rand(2, 3, 16, 24)
     spatial_maps = {}
     for order in ("descending", "ascending"):
         model = make_model({"depth": 3}, rollout_order=order)
         _, attentions = model.backbone.forward_with_attention(images)
         attentions = attentions if order == "descending" else attentions[::-1]
-        spatial_maps[order] = model.look(images).spatial_map
+        spatial_maps[order] = model.global_view(images).spatial_map
         torch.testing.assert_close(spatial_maps[order], attention_rollout(attentions, (2, 3)))
     assert not torch.allclose(*spatial_maps.values())
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("top_n", [0, 2])
+@pytest.mark.parametrize("shape", [(0, 3, 32, 48), (2, 1, 32, 48), (2, 4, 32, 48), (3, 32, 48)])
+def test_images_of_another_shape_are_refused_with_what_was_expected(make_model, top_n, shape):
+    with pytest.raises(ValueError, match=re.escape(f"images are {shape}; expected (B, 3, H, W)")):
+        make_model(top_n=top_n)(torch.zeros(shape))

@@ -67,7 +67,7 @@ def test_row_normalization_keeps_the_total():
 
 
 def test_later_layer_stands_on_the_left():
-    """The class token looks at patch 1 in the last block, and patch 1 at patch 2 in the first."""
+    """The class token attends to patch 1 in the last block, patch 1 to patch 2 in the first."""
     first, last = torch.eye(3)[None].clone(), torch.eye(3)[None].clone()
     last[0, 0] = torch.tensor([0.0, 1.0, 0.0])
     first[0, 1] = torch.tensor([0.0, 0.0, 1.0])

@@ -79,7 +79,7 @@ def test_random_without_a_generator_follows_torchs_own():
     assert not torch.equal(select_random(logits, 10), one)
 
 
-def test_random_does_not_look_at_the_logits():
+def test_random_ignores_the_logits():
     one, other = (
         select_random(logits, 3, torch.Generator().manual_seed(0))
         for logits in (torch.zeros(2, 9), torch.randn(2, 9))

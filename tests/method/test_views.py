@@ -5,14 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oracles
-from didvit.method.views import (
-    TILE_SIZE,
-    crop_and_resize,
-    pad_boxes,
-    resize_whole,
-    scale_boxes,
-    tile_boxes,
-)
+from didvit.method.views import TILE_SIZE, crop_and_resize, resize_whole, scale_boxes, tile_boxes
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
@@ -210,25 +203,6 @@ def test_boxes_of_any_leading_shape_are_scaled_alike():
     assert result.dtype == torch.int64
     assert result.tolist() == [[[0, 0, 8, 4], [8, 0, 16, 2]]] * 3
     assert scale_boxes(boxes[:, :0], (8, 8), (4, 16)).shape == (3, 0, 4)
-
-
-@pytest.mark.parametrize(
-    ("box", "padding", "expected"),
-    [
-        ((4, 4, 8, 6), 0.0, (4, 4, 8, 6)),
-        ((4, 4, 8, 6), 0.5, (2, 3, 10, 7)),
-        ((4, 4, 8, 6), 0.1, (3, 3, 9, 7)),  # whole pixels, rounded up
-        ((0, 4, 8, 10), 1.0, (0, 0, 16, 10)),  # the image ends
-        ((0, 0, 20, 10), 3.0, (0, 0, 20, 10)),
-    ],
-)
-def test_padded_boxes(box, padding, expected):
-    boxes = torch.tensor([[box], [box]])
-    assert pad_boxes(boxes, padding, (10, 20)).tolist() == [[list(expected)]] * 2
-
-
-def test_no_boxes_are_padded_to_none():
-    assert pad_boxes(torch.empty(2, 0, 4, dtype=torch.int64), 0.5, (10, 20)).shape == (2, 0, 4)
 
 
 @pytest.mark.parametrize(

@@ -20,17 +20,17 @@ from didvit.method.semantic import SemanticHead
 
 
 def attention(rows):
-    """Every token looks at itself, but for the given rows ``{token: {token looked at: part}}``."""
+    """Every token attends to itself, but for the given rows ``{token: {other token: part}}``."""
     matrix = torch.eye(10, dtype=torch.float64)
-    for token, looked_at in rows.items():
+    for token, attended in rows.items():
         matrix[token] = 0
-        for other, part in looked_at.items():
+        for other, part in attended.items():
             matrix[token, other] = part
     return matrix[None]
 
 
-# First block: the class token (0) looks at itself and at patch 1; patches 5 and 9 look at
-# themselves and at patch 6. Last block: the class token looks at patches 5 and 9.
+# First block: the class token (0) attends to itself and to patch 1; patches 5 and 9 attend to
+# themselves and to patch 6. Last block: the class token attends to patches 5 and 9.
 FIRST = attention({0: {0: 1 / 2, 1: 1 / 2}, 5: {5: 1 / 2, 6: 1 / 2}, 9: {9: 1 / 2, 6: 1 / 2}})
 LAST = attention({0: {5: 1 / 2, 9: 1 / 2}})
 

@@ -1,4 +1,4 @@
-"""ADD-GCN: a graph over the categories that every image draws for itself.
+"""ADD-GCN: a graph over the categories that is computed from each image.
 
 Source: Ye, He, Peng, Wu, Qiao, "Attention-Driven Dynamic Graph Convolutional Network for
 Multi-Label Image Recognition", ECCV 2020.
@@ -20,10 +20,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from didvit.heads.classifiers import CategoryClassifiers
-from didvit.method import HeadOutput
+from didvit.method.semantic import HeadOutput
 
 NEGATIVE_SLOPE = 0.2
-"""Of every LeakyReLU."""
+"""Slope of every LeakyReLU below 0."""
 
 
 class ADDGCNHead(nn.Module):
@@ -35,6 +35,9 @@ class ADDGCNHead(nn.Module):
         width: Width E of a category's representation; None is half of ``embed_dim``.
     """
 
+    num_levels = 1
+    needs_label_statistics = False
+
     def __init__(self, embed_dim: int, num_categories: int, width: int | None = None):
         super().__init__()
         width = embed_dim // 2 if width is None else width
@@ -45,7 +48,10 @@ class ADDGCNHead(nn.Module):
         self.classifiers = CategoryClassifiers(width, num_categories)
 
     def forward(self, patch_tokens: Float[Tensor, "B D h w"]) -> HeadOutput:
-        """The maps before their sigmoid, and ``s = (s_m + s_r) / 2``, the mean of both scores."""
+        """Compute maps, before their sigmoid, and logits ``s = (s_m + s_r) / 2``.
+
+        The logits are the mean of two scores: the map's maximum, and that of the related vector.
+        """
         semantic_maps = self.activation(patch_tokens)
         represented = category_representations(semantic_maps, self.transform(patch_tokens))
         related = self.static_graph(represented)
@@ -57,17 +63,17 @@ class ADDGCNHead(nn.Module):
 def category_representations(
     activations: Float[Tensor, "B C h w"], features: Float[Tensor, "B E h w"]
 ) -> Float[Tensor, "B C E"]:
-    """``v_c = Σ_ij m_c,ij · x'_ij / (h w)``, with the sigmoid of the activations as the maps M.
+    """Compute ``v_c = Σ_ij m_c,ij · x'_ij / (h w)``; the maps M are the activations' sigmoid.
 
-    The semantic attention module: the features X' are selectively aggregated into one content-aware
-    representation per category.
+    This is the semantic attention module. It aggregates the features X' into one representation
+    per category.
     """
     summed = activations.sigmoid().flatten(2) @ features.flatten(2).mT  # B C N, B N E
     return summed / activations.shape[-2:].numel()
 
 
 class StaticGraph(nn.Module):
-    """``H = V + LeakyReLU(A_s V W_s)``: correlations A_s that all images share, and are learned.
+    """The static graph ``H = V + LeakyReLU(A_s V W_s)``; all images share the learned A_s.
 
     Args:
         width: Width E of a category's representation.
@@ -81,13 +87,13 @@ class StaticGraph(nn.Module):
         nn.init.xavier_uniform_(self.adjacency)
 
     def forward(self, represented: Float[Tensor, "B C E"]) -> Float[Tensor, "B C E"]:
-        """The representations V, and what each receives from all categories."""
+        """Add to each representation what it receives from all categories."""
         received = self.adjacency @ self.update(represented)
         return represented + F.leaky_relu(received, NEGATIVE_SLOPE)
 
 
 class DynamicGraph(nn.Module):
-    """``Z = LeakyReLU(A_D H W_D)``: correlations ``A_D = σ(W_A H')`` of this image's content.
+    """The dynamic graph ``Z = LeakyReLU(A_D H W_D)``; each image has its ``A_D = σ(W_A H')``.
 
     Args:
         width: Width E of a category's representation.
@@ -101,12 +107,12 @@ class DynamicGraph(nn.Module):
         self.update = nn.Linear(width, width, bias=False)
 
     def forward(self, related: Float[Tensor, "B C E"]) -> Float[Tensor, "B C E"]:
-        """What each category receives from all, by the graph that is built from them."""
+        """Compute what each category receives from all, over the graph of this image."""
         received = self.adjacency(related) @ self.update(related)
         return F.leaky_relu(received, NEGATIVE_SLOPE)
 
     def adjacency(self, related: Float[Tensor, "B C E"]) -> Float[Tensor, "B C C"]:
-        """``A_D``: row c is drawn from ``h'_c = [h_c, h_g]``, h_g being the global context."""
+        """Compute ``A_D``. Row c depends on ``h'_c = [h_c, h_g]``; h_g is the global context."""
         context = F.leaky_relu(self.context(related.mean(1, keepdim=True)), NEGATIVE_SLOPE)
         joined = torch.cat([related, context.expand_as(related)], dim=-1)  # B C 2E
         return self.correlation(joined).sigmoid()

@@ -1,11 +1,11 @@
-"""One linear classifier for every category, each for a vector of its own."""
+"""One linear classifier for every category, each over the category's own vector."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 
 class CategoryClassifiers(nn.Linear):
-    """``s_c = w_c · v_c + b_c``: row c of a linear layer sees the vector of category c alone.
+    """Classifiers ``s_c = w_c · v_c + b_c``: row c of a linear layer reads vector c alone.
 
     Args:
         width: Width E of a category's vector.
@@ -16,5 +16,5 @@ class CategoryClassifiers(nn.Linear):
         super().__init__(width, num_categories)
 
     def forward(self, input: Float[Tensor, "B C E"]) -> Float[Tensor, "B C"]:
-        """Every category's logit, from its vector in the input."""
+        """Compute every category's logit from its vector."""
         return (input * self.weight).sum(-1) + self.bias

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from didvit.method import HeadOutput
+from didvit.method.semantic import HeadOutput
 
 TEMPERATURES: dict[int, tuple[float, ...]] = {
     1: (1.0,),
@@ -25,11 +25,11 @@ TEMPERATURES: dict[int, tuple[float, ...]] = {
     6: (1.0, 2.0, 3.0, 4.0, 5.0, math.inf),
     8: (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, math.inf),
 }
-"""T of every attention head, by their number."""
+"""Temperatures T of the attention heads, by the number of heads."""
 
 
 class CSRAHead(nn.Module):
-    """Multi-head residual attention: heads of other temperatures, each with classifiers of its own.
+    """Multi-head residual attention. Every head has its temperature and its classifiers.
 
     Args:
         embed_dim: Width D of the patch tokens.
@@ -42,6 +42,9 @@ class CSRAHead(nn.Module):
     Raises:
         ValueError: There is no schedule of temperatures for ``num_heads``.
     """
+
+    num_levels = 1
+    needs_label_statistics = False
 
     def __init__(
         self,
@@ -57,11 +60,11 @@ class CSRAHead(nn.Module):
         self.temperatures = TEMPERATURES[num_heads]
         self.attention_weight = attention_weight
         self.classifiers = nn.Parameter(torch.empty(num_heads, num_categories, embed_dim))
-        # The longer they are, the slower they turn: as long as a convolution's.
+        # The longer a classifier, the slower its direction changes: as long as a convolution's.
         nn.init.uniform_(self.classifiers, -(embed_dim**-0.5), embed_dim**-0.5)
 
     def forward(self, patch_tokens: Float[Tensor, "B D h w"]) -> HeadOutput:
-        """The mean of the heads' score maps, and the sum ``ŷ = Σ_h ŷ_{T_h}`` of their logits.
+        """Compute the mean of the heads' score maps, and the sum ``ŷ = Σ_h ŷ_{T_h}`` of logits.
 
         ``ŷ_T`` is ``(Σ_k x_k^T m_i) / N + λ Σ_k s_k x_k^T m_i`` for category i (eq. 8).
         """
@@ -76,9 +79,9 @@ class CSRAHead(nn.Module):
 
 
 def attention_pool(scores: Float[Tensor, "B C N"], temperature: float) -> Float[Tensor, "B C"]:
-    """``Σ_k s_k x_k^T m_i`` with ``s = softmax(T x^T m_i)`` over the locations (eqs. 2, 3).
+    """Compute ``Σ_k s_k x_k^T m_i`` with ``s = softmax(T x^T m_i)`` over locations (eqs. 2, 3).
 
-    As T grows, this becomes the maximum, which is what an infinite T gives.
+    An infinite T gives the maximum.
     """
     if math.isinf(temperature):
         return scores.amax(-1)

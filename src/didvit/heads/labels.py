@@ -1,6 +1,6 @@
-"""What is known of the labels before an image is seen: how often they meet, and a vector for each.
+"""Statistics of the labels: co-occurrence in the training data, and a vector for each label.
 
-A label's vector comes from chance, from a sentence model (all-MiniLM-L6-v2; Reimers & Gurevych,
+A label's vector is random, or comes from a sentence model (all-MiniLM-L6-v2; Reimers & Gurevych,
 EMNLP 2019), or from a table of word vectors such as GloVe's (Pennington et al., EMNLP 2014).
 """
 
@@ -19,17 +19,21 @@ from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
 RANDOM_WIDTH = 300
+"""Width of random label embeddings, as of the paper's GloVe vectors."""
 
 
 class LabelEmbeddingError(ValueError):
     """There are no word vectors for the labels; the message says what to change."""
 
 
-class LabelKnowledge(NamedTuple):
-    """What heads with a label graph are built from; zeros stand for what a state dict will fill.
+class LabelStatistics(NamedTuple):
+    """Statistics that heads with a label graph are built from.
+
+    Zeros are placeholders that a state dict replaces.
 
     Attributes:
-        co_occurrence: ``[i, j]``: training images that have both i and j; the diagonal counts i.
+        co_occurrence: At ``[i, j]``, the number of training images with both labels i and j. The
+            diagonal counts the images of each label.
         embeddings: One word vector per label.
     """
 
@@ -38,36 +42,42 @@ class LabelKnowledge(NamedTuple):
 
 
 def co_occurrence_of(targets: Shaped[Tensor, "n C"] | Shaped[np.ndarray, "n C"]) -> Tensor:
-    """Images that have both labels, of every pair of labels ``(C, C)``, float32.
+    """Count the images that have both labels, for every pair: ``(C, C)``, float32.
 
     Args:
         targets: 1 (the image has the label), 0 (it has not) or -1 (unknown: counts as absent).
             No image at all gives zeros.
+
+    >>> co_occurrence_of(torch.tensor([[1, 1], [1, 0]])).tolist()
+    [[2.0, 1.0], [1.0, 1.0]]
     """
     present = (torch.as_tensor(targets) == 1).float()
     return present.T @ present
 
 
 def conditional_probabilities(co_occurrence: Float[Tensor, "C C"]) -> Float[Tensor, "C C"]:
-    """``[i, j]``: how likely label j is where label i is; zeros where i never is."""
+    """Compute the probability of label j given label i, at ``[i, j]``; 0 if i never occurs."""
     return co_occurrence / co_occurrence.diagonal().clamp(min=1)[:, None]
 
 
 def label_embeddings(source: str, labels: tuple[str, ...]) -> Float[Tensor, "C E"]:
-    """One word vector per label, in the order of the labels.
+    """Look up or compute one word vector per label, in the order of the labels.
 
     Args:
-        source: ``"random"``: normal numbers that depend on the label's text alone (E = 300);
-            ``"sentence"``: of the sentence model (E = 384); else the path of a text table, ``word
-            v1 v2 …`` a line, where a label is the mean of its words' vectors.
-        labels: At least one.
+        source: ``"random"``: normal numbers that depend on the label's text alone (E = 300).
+            ``"sentence"``: the sentence model's vectors (E = 384). Otherwise the path of a text
+            table with a line ``word v1 v2 …`` per word; a label is the mean of its words' vectors.
+        labels: One label or more.
 
     Returns:
         Vectors of unit length, whatever their source, so that heads begin with small logits.
 
     Raises:
-        LabelEmbeddingError: The sentence model is not installed, or the table cannot be read, is
-            not of that form or lacks a word.
+        LabelEmbeddingError: The sentence model is not installed, or the table cannot be read, has
+            another form or lacks a word.
+
+    >>> label_embeddings("random", ("cat", "dog")).shape
+    torch.Size([2, 300])
     """
     if source == "random":
         vectors = np.stack([_random_vector(label) for label in labels])
@@ -100,7 +110,7 @@ def _sentence_vectors(labels: tuple[str, ...]) -> Float32[np.ndarray, "C E"]:
 
 
 def _table_vectors(table: Path, labels: tuple[str, ...]) -> Float32[np.ndarray, "C E"]:
-    """The mean of the vectors of each label's words, which are looked up in lower case."""
+    """Mean vector of each label's words, in lower case."""
     if not table.is_file():
         raise LabelEmbeddingError(
             f"label embeddings are {str(table)!r}; expected 'random', 'sentence' or the path of a "
@@ -119,7 +129,7 @@ def _table_vectors(table: Path, labels: tuple[str, ...]) -> Float32[np.ndarray, 
 
 
 def _read_table(table: Path, wanted: set[str]) -> dict[str, Float32[np.ndarray, " E"]]:
-    """The wanted words that the table has; the first line of a word counts."""
+    """Vectors of the wanted words that the table has. The first line of a word counts."""
     vectors: dict[str, np.ndarray] = {}
     with table.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):

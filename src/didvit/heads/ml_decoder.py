@@ -1,4 +1,4 @@
-"""ML-Decoder: a few fixed queries look at the image, and each decodes a group of categories.
+"""ML-Decoder: a few fixed queries attend to the image, and each decodes a group of categories.
 
 Source: Ridnik, Sharir, Ben-Cohen, Ben-Baruch & Noy, "ML-Decoder: Scalable and Versatile
 Classification Head", WACV 2023.
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from didvit.method import HeadOutput
+from didvit.method.semantic import HeadOutput
 
 MAX_GROUPS = 100
 """The paper's number of groups, where there are as many categories."""
@@ -29,16 +29,19 @@ class MLDecoderHead(nn.Module):
     Args:
         embed_dim: Width D of the patch tokens.
         num_categories: Number C of categories.
-        num_groups: Number K of group queries, in [1, C]; None is C, and at most `MAX_GROUPS`. Of
-            groups of g = ceil(C / K) categories, ceil(C / g) hold them all; no others are made.
+        num_groups: Number K of group queries, in [1, C]; None is C, and at most `MAX_GROUPS`. A
+            group has g = ceil(C / K) categories, so that ceil(C / g) groups are made.
         width: Width E of the queries, a multiple of ``num_heads``.
         num_heads: Heads of the cross-attention.
         feedforward_dim: Hidden width of the feed-forward network.
-        dropout: Part of the values that training leaves out.
+        dropout: Probability that a value is left out in training.
 
     Raises:
         ValueError: ``num_groups`` is out of its range, or ``num_heads`` does not divide ``width``.
     """
+
+    num_levels = 1
+    needs_label_statistics = False
 
     group_queries: Tensor
 
@@ -77,7 +80,7 @@ class MLDecoderHead(nn.Module):
         self.group_classifiers = GroupLinear(width, num_categories, group_size)
 
     def forward(self, patch_tokens: Float[Tensor, "B D h w"]) -> HeadOutput:
-        """``G' = MultiHead(G, E, E)``, ``G'' = FF(G')``, logits by group fully-connected.
+        """Compute ``G' = MultiHead(G, E, E)``, ``G'' = FF(G')``, and logits by group.
 
         A category's map is the head-mean cross-attention of its group, the same for the group.
         """
@@ -93,12 +96,12 @@ class MLDecoderHead(nn.Module):
 
 
 class GroupLinear(nn.Module):
-    """Group fully-connected: ``L_c = (W_k Q_k)_j + b_c`` with ``k = c div g``, ``j = c mod g``.
+    """Group fully-connected layer ``L_c = (W_k Q_k)_j + b_c``, ``k = c div g``, ``j = c mod g``.
 
     Args:
         width: Width E of a query.
         num_categories: Number C of outputs.
-        group_size: g, the categories of a group; the last group may have fewer.
+        group_size: Number g of categories in a group; the last group may have fewer.
     """
 
     def __init__(self, width: int, num_categories: int, group_size: int):
@@ -112,10 +115,10 @@ class GroupLinear(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, queries: Float[Tensor, "B K E"]) -> Float[Tensor, "B C"]:
-        """Every category's logit, from the query of its group."""
+        """Compute every category's logit from the query of its group."""
         logits = torch.einsum("bke,kge->bkg", queries, self.weight).flatten(1)  # B K*g
         return logits[:, : len(self.bias)] + self.bias
 
     def of_categories(self, of_groups: Float[Tensor, "B K N"]) -> Float[Tensor, "B C N"]:
-        """What groups have, for every category that they hold."""
+        """Repeat a group's values for every category of the group."""
         return of_groups.repeat_interleave(self.group_size, dim=1)[:, : len(self.bias)]

@@ -14,24 +14,24 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from didvit.heads.labels import LabelKnowledge, conditional_probabilities
-from didvit.method import HeadOutput
+from didvit.heads.labels import LabelStatistics, conditional_probabilities
+from didvit.method.semantic import HeadOutput
 
 
 def correlation_graph(
     co_occurrence: Float[Tensor, "C C"], threshold: float, reweight: float
 ) -> Float[Tensor, "C C"]:
-    """The label graph: conditional probabilities, binary (eq. 7), re-weighted (eq. 8), normalized.
+    """Build the label graph: binary (eq. 7), re-weighted (eq. 8) and normalized.
 
-    ``P_ij = M_ij / N_i`` is the probability of label j where label i is; ``A_ij`` is 1 where it is
-    at least τ; ``A'_ij = p A_ij / Σ_{k≠i} A_ik`` and ``A'_ii = 1 - p``, which is the self-loop;
-    the result is ``D^-1/2 A' D^-1/2``, D being the row sums of A'. A label that meets no other, or
-    that no image has, keeps its self-loop alone.
+    ``P_ij = M_ij / N_i`` is the probability of label j given label i. ``A_ij`` is 1 where it is at
+    least τ. ``A'_ij = p A_ij / Σ_{k≠i} A_ik``, and ``A'_ii = 1 - p`` is the self-loop. The result
+    is ``D^-1/2 A' D^-1/2``; D holds the row sums of A'. A label that occurs with no other, or in no
+    image, has its self-loop alone.
 
     Args:
-        co_occurrence: M, and N on its diagonal.
-        threshold: τ, which rids the graph of rare, noisy edges.
-        reweight: p, how much of a node's new feature comes from its neighbors.
+        co_occurrence: Co-occurrence M of the labels, with N on its diagonal.
+        threshold: Threshold τ, which removes rare, noisy edges.
+        reweight: Weight p of the neighbors in a node's new feature.
     """
     probabilities = conditional_probabilities(co_occurrence)
     self_loops = torch.eye(len(co_occurrence)).to(co_occurrence)
@@ -47,14 +47,17 @@ class MLGCNHead(nn.Module):
 
     Args:
         embed_dim: Width D of the patch tokens, and so of the classifiers.
-        knowledge: The labels' co-occurrence and word vectors.
+        statistics: Co-occurrence and word vectors of the labels.
         hidden: Width between the two graph convolutions (the paper's 1024).
-        threshold: τ of the graph, in (0, 1].
-        reweight: p of the graph, in [0, 1).
+        threshold: Threshold τ of the graph, in (0, 1].
+        reweight: Weight p of the graph, in [0, 1).
 
     Raises:
         ValueError: A setting is out of its range.
     """
+
+    num_levels = 1
+    needs_label_statistics = True
 
     co_occurrence: Tensor
     label_embeddings: Tensor
@@ -62,7 +65,7 @@ class MLGCNHead(nn.Module):
     def __init__(
         self,
         embed_dim: int,
-        knowledge: LabelKnowledge,
+        statistics: LabelStatistics,
         hidden: int = 1024,
         threshold: float = 0.4,
         reweight: float = 0.2,
@@ -74,13 +77,13 @@ class MLGCNHead(nn.Module):
             raise ValueError(f"reweight is {reweight}; expected a number in [0, 1)")
         self.threshold = threshold
         self.reweight = reweight
-        self.register_buffer("co_occurrence", knowledge.co_occurrence.clone())
-        self.register_buffer("label_embeddings", knowledge.embeddings.clone())
-        self.convolution1 = nn.Linear(knowledge.embeddings.shape[1], hidden, bias=False)
+        self.register_buffer("co_occurrence", statistics.co_occurrence.clone())
+        self.register_buffer("label_embeddings", statistics.embeddings.clone())
+        self.convolution1 = nn.Linear(statistics.embeddings.shape[1], hidden, bias=False)
         self.convolution2 = nn.Linear(hidden, embed_dim, bias=False)
 
     def forward(self, patch_tokens: Float[Tensor, "B D h w"]) -> HeadOutput:
-        """``ŷ = W x``, x being the global maximum of the patch tokens (eqs. 3, 4).
+        """Compute ``ŷ = W x``; x is the global maximum of the patch tokens (eqs. 3, 4).
 
         The semantic maps are W applied to every patch.
         """
@@ -90,7 +93,7 @@ class MLGCNHead(nn.Module):
         return HeadOutput(semantic_maps, features @ classifiers.T)
 
     def classifiers(self) -> Float[Tensor, "C D"]:
-        """W, by two graph convolutions ``H' = f(Â H W)`` (eq. 2), f being LeakyReLU(0.2)."""
+        """Compute W by two graph convolutions ``H' = f(Â H W)`` (eq. 2), f = LeakyReLU(0.2)."""
         graph = correlation_graph(self.co_occurrence, self.threshold, self.reweight)
         nodes = F.leaky_relu(graph @ self.convolution1(self.label_embeddings), 0.2)
         return graph @ self.convolution2(nodes)

@@ -20,11 +20,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from didvit.heads.classifiers import CategoryClassifiers
-from didvit.method import HeadOutput
+from didvit.method.semantic import HeadOutput
 
 
 class Query2LabelHead(nn.Module):
-    """Learnable label embeddings pool category-related features; one classifier for each label.
+    """Transformer decoders whose queries are learnable label embeddings, and a classifier each.
 
     Args:
         embed_dim: Width D of the patch tokens and the queries; a multiple of 4.
@@ -32,11 +32,14 @@ class Query2LabelHead(nn.Module):
         num_layers: Number of decoder layers.
         num_heads: Attention heads of a layer; they divide ``embed_dim``.
         feedforward_dim: Hidden width of a layer's feed-forward network; None is 4 D.
-        dropout: Part of the values that training leaves out.
+        dropout: Probability that a value is left out in training.
 
     Raises:
         ValueError: ``embed_dim`` cannot be divided as needed, or there is no layer.
     """
+
+    num_levels = 1
+    needs_label_statistics = False
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class Query2LabelHead(nn.Module):
         self.classifiers = CategoryClassifiers(embed_dim, num_categories)
 
     def forward(self, patch_tokens: Float[Tensor, "B D h w"]) -> HeadOutput:
-        """The last layer's cross-attention, and ``W_c^T Q_c + b_c`` of its queries."""
+        """Compute the last layer's cross-attention as maps, and logits ``W_c^T Q_c + b_c``."""
         height, width = patch_tokens.shape[-2:]
         features = patch_tokens.flatten(2).mT  # B N D
         keys = features + sine_positions(height, width, features.shape[-1]).to(features)
@@ -78,10 +81,10 @@ class DecoderLayer(nn.Module):
     """Self-attention among queries, cross-attention to the image, feed-forward; each post-norm.
 
     Args:
-        width: Of queries and features.
-        num_heads: Of both attentions.
+        width: Width of queries and features.
+        num_heads: Number of heads of both attentions.
         hidden: Width within the feed-forward network.
-        dropout: Of every sublayer's outcome, the self-attention's weights and the hidden values.
+        dropout: Dropout of sublayer outputs, self-attention weights and hidden values.
     """
 
     def __init__(self, width: int, num_heads: int, hidden: int, dropout: float):
@@ -102,7 +105,7 @@ class DecoderLayer(nn.Module):
         keys: Float[Tensor, "B N D"],
         features: Float[Tensor, "B N D"],
     ) -> tuple[Float[Tensor, "B C D"], Float[Tensor, "B C N"]]:
-        """The queries, updated, and where they looked: the head-mean cross-attention.
+        """Update the queries; return them and their head-mean cross-attention.
 
         ``Q' = MultiHead(Q, Q, Q)``, ``Q'' = MultiHead(Q', F̃, F)`` with the features F, and F̃ with
         position encodings, and ``FFN(Q'')``.
@@ -116,7 +119,7 @@ class DecoderLayer(nn.Module):
 
 
 def sine_positions(height: int, width: int, embed_dim: int) -> Float[Tensor, "N D"]:
-    """2-D sine position encodings of a grid, row by row (Carion et al., ECCV 2020).
+    """Compute 2-D sine position encodings of a grid, row by row (Carion et al., ECCV 2020).
 
     Half of the channels encode the row and half the column. Channels 2i and 2i + 1 of a half are
     sine and cosine of ``p / 10000^(2i / (D/2))``, p running up to 2π over the grid, whatever its

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from didvit.heads.classifiers import CategoryClassifiers
-from didvit.heads.labels import LabelKnowledge, conditional_probabilities
-from didvit.method import HeadOutput
+from didvit.heads.labels import LabelStatistics, conditional_probabilities
+from didvit.method.semantic import HeadOutput
 
 
 class SSGRLHead(nn.Module):
@@ -24,10 +24,13 @@ class SSGRLHead(nn.Module):
 
     Args:
         embed_dim: Width D of the patch tokens, and of the nodes of the graph.
-        knowledge: The labels' co-occurrence and word vectors.
+        statistics: Co-occurrence and word vectors of the labels.
         hidden: Width of the bilinear pooling (d1 and d2 of the paper); None is half of D.
-        steps: T, how often messages go over the graph; 0 is no interaction.
+        steps: Number T of message-passing steps over the graph; 0 is no interaction.
     """
+
+    num_levels = 1
+    needs_label_statistics = True
 
     co_occurrence: Tensor
     label_embeddings: Tensor
@@ -35,15 +38,15 @@ class SSGRLHead(nn.Module):
     def __init__(
         self,
         embed_dim: int,
-        knowledge: LabelKnowledge,
+        statistics: LabelStatistics,
         hidden: int | None = None,
         steps: int = 3,
     ):
         super().__init__()
         self.steps = steps
-        self.register_buffer("co_occurrence", knowledge.co_occurrence.clone())
-        self.register_buffer("label_embeddings", knowledge.embeddings.clone())
-        num_categories, label_width = knowledge.embeddings.shape
+        self.register_buffer("co_occurrence", statistics.co_occurrence.clone())
+        self.register_buffer("label_embeddings", statistics.embeddings.clone())
+        num_categories, label_width = statistics.embeddings.shape
         hidden = embed_dim // 2 if hidden is None else hidden
         self.attention = SemanticAttention(embed_dim, label_width, hidden)
         self.gate = GatedUpdate(embed_dim)
@@ -51,7 +54,7 @@ class SSGRLHead(nn.Module):
         self.classifiers = CategoryClassifiers(embed_dim, num_categories)
 
     def forward(self, patch_tokens: Float[Tensor, "B D h w"]) -> HeadOutput:
-        """``s_c = f_c(o_c)`` with ``o_c = tanh(F_o [h_c^T, h_c^0])`` (semantic interaction).
+        """Compute ``s_c = f_c(o_c)``, ``o_c = tanh(F_o [h_c^T, h_c^0])`` (semantic interaction).
 
         The semantic maps are the attention coefficients before their softmax over locations.
         """
@@ -64,7 +67,7 @@ class SSGRLHead(nn.Module):
         return HeadOutput(semantic_maps, self.classifiers(outputs))
 
     def propagate(self, nodes: Float[Tensor, "B C D"]) -> Float[Tensor, "B C D"]:
-        """T steps of messages along the edges into and out of every node (semantic interaction)."""
+        """Pass messages T times along the edges into and out of every node."""
         graph = conditional_probabilities(self.co_occurrence)
         for _ in range(self.steps):
             messages = torch.cat([graph @ nodes, graph.mT @ nodes], dim=-1)
@@ -76,9 +79,9 @@ class SemanticAttention(nn.Module):
     """Low-rank bilinear pooling of a location's feature and a label's word vector.
 
     Args:
-        feature_width: Of a location's feature (D).
-        label_width: Of a word vector (E).
-        hidden: d1 and d2.
+        feature_width: Width D of a location's feature.
+        label_width: Width E of a word vector.
+        hidden: Widths d1 and d2 of the paper.
     """
 
     def __init__(self, feature_width: int, label_width: int, hidden: int):
@@ -91,7 +94,7 @@ class SemanticAttention(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "B N D"], labels: Float[Tensor, "C E"]
     ) -> Float[Tensor, "B C N"]:
-        """``f_a(P^T tanh((U^T f) * (V^T x_c)))`` (eqs. 3, 4)."""
+        """Compute ``f_a(P^T tanh((U^T f) * (V^T x_c)))`` (eqs. 3, 4)."""
         product = self.feature(tokens)[:, None] * self.label(labels)[:, None]  # B C N d1
         # P and f_a are linear: as one vector they cost d2 times less on the B C N products.
         vector = self.coefficient.weight @ self.joint.weight
@@ -102,7 +105,7 @@ class GatedUpdate(nn.Module):
     """The gated recurrent update of a node by its messages (Li et al., ICLR 2016).
 
     Args:
-        width: Of a node; its messages, in and out, are twice as wide.
+        width: Width of a node. Its messages, in and out, are twice as wide.
     """
 
     def __init__(self, width: int):
@@ -114,7 +117,7 @@ class GatedUpdate(nn.Module):
     def forward(
         self, messages: Float[Tensor, "B C D2"], nodes: Float[Tensor, "B C D"]
     ) -> Float[Tensor, "B C D"]:
-        """``h' = (1 - z) h + z tanh(W a + U (r h))`` with the gates z and r."""
+        """Compute ``h' = (1 - z) h + z tanh(W a + U (r h))`` with the gates z and r."""
         update_in, reset_in, candidate_in = self.messages(messages).chunk(3, dim=-1)
         update_own, reset_own = self.gates(nodes).chunk(2, dim=-1)
         update = torch.sigmoid(update_in + update_own)

@@ -1,7 +1,7 @@
-"""Section 2.1: a plain Vision Transformer, and the attention that its blocks pay.
+"""Section 2.1: a plain Vision Transformer, and the attention of its blocks.
 
-The paper prints LayerNorm after the sum (eqs. 1-2). The weights it starts from, and the authors'
-code, are pre-norm; so are we: ``y = x + MSA(LN(x))``, ``x = y + FFN(LN(y))``.
+The paper prints post-norm blocks (eqs. 1-2); its weights and its authors' code are pre-norm, and so
+is this file: ``y = x + MSA(LN(x))``, ``x = y + FFN(LN(y))``.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from timm.layers.attention import Attention
-from timm.layers.patch_embed import PatchEmbed
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -20,18 +19,11 @@ QUERY_ROWS = 64
 """Rows of attention held at once for all heads; more leave the processor's cache."""
 
 
-class UnsupportedBackboneError(ValueError):
-    """The architecture is not a plain Vision Transformer; the message says why."""
-
-
 class BackboneOutput(NamedTuple):
-    """What one look at a batch of images gives.
+    """Patch tokens, and the attention of every block, first to last, without gradient.
 
-    Attributes:
-        patch_tokens: After the final LayerNorm, in the places of their patches; of the
-            backbone's ``levels``, one after the other along D.
-        attentions: For every block, first to last, the mean over heads of softmax(QKᵀ/√d):
-            row i says how much token i attends to each token. Rows sum to 1. No gradient.
+    Tokens are those after the final LayerNorm; several levels follow one another along D. Attention
+    is the mean over heads of softmax(QKᵀ/√d): row i says how much token i attends to each token.
     """
 
     patch_tokens: Float[Tensor, "B D h w"]
@@ -42,15 +34,10 @@ class ViTBackbone(nn.Module):
     """A timm ``VisionTransformer`` that gives patch tokens as a map, and head-mean attention.
 
     Args:
-        vit: The transformer, of any patch size, with any number of prefix tokens.
-        mean: Per-channel mean of the pixels that the weights were trained on, in [0, 1].
-        std: Per-channel standard deviation of the same.
-        num_levels: Blocks whose tokens are given, evenly spaced, the last among them: 1 is the last
-            alone, as the paper has it; others are for heads that look at several.
-
-    Raises:
-        UnsupportedBackboneError: ``vit`` is not made of plain pre-norm attention blocks.
-        ValueError: There are fewer blocks than ``num_levels``.
+        vit: A timm transformer of plain pre-norm blocks, with any number of prefix tokens.
+        mean, std: Statistics, by channel, of the pixels that the weights were trained on.
+        num_levels: Number of blocks whose tokens are given, evenly spaced up to the last one.
+            1, as in the paper, is the last block alone.
     """
 
     vit: VisionTransformer
@@ -59,19 +46,17 @@ class ViTBackbone(nn.Module):
 
     def __init__(
         self,
-        vit: VisionTransformer,
+        vit: Any,
         mean: Sequence[float] = (0.5, 0.5, 0.5),
         std: Sequence[float] = (0.5, 0.5, 0.5),
         num_levels: int = 1,
     ):
         super().__init__()
-        check_supported(vit)
+        depth = len(vit.blocks)
+        if not 1 <= num_levels <= depth:
+            raise ValueError(f"num_levels is {num_levels}; expected 1 to {depth}, the blocks")
         self.vit = vit
-        if not 1 <= num_levels <= len(vit.blocks):
-            raise ValueError(
-                f"num_levels is {num_levels}; expected 1 to {len(vit.blocks)}, the number of blocks"
-            )
-        self.levels = [len(vit.blocks) * i // num_levels - 1 for i in range(1, num_levels + 1)]
+        self.levels = [depth * i // num_levels - 1 for i in range(1, num_levels + 1)]
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
         self.recompute_activations = False
@@ -89,7 +74,7 @@ class ViTBackbone(nn.Module):
 
     @property
     def num_prefix_tokens(self) -> int:
-        """Tokens before the first patch: class (and distillation) token, registers."""
+        """Number of tokens before the first patch: class (and distillation) token, registers."""
         return self.vit.num_prefix_tokens
 
     @property
@@ -100,9 +85,7 @@ class ViTBackbone(nn.Module):
     def grid_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the patch grid of an image of ``image_size`` (height, width) pixels.
 
-        Raises:
-            ValueError: The sides are not whole numbers of patches, or the transformer was built
-                for one other size.
+        Raises ValueError where these are no whole patches, or no size that the backbone takes.
         """
         (height, width), (patch_height, patch_width) = image_size, self.patch_size
         if height % patch_height or width % patch_width or not height or not width:
@@ -135,11 +118,7 @@ class ViTBackbone(nn.Module):
         return self._patch_map(levels, images)
 
     def forward_with_attention(self, images: Float[Tensor, "B 3 H W"]) -> BackboneOutput:
-        """The same patch tokens, and the head-mean attention of every block.
-
-        The blocks are written out in `block_with_attention`, so that queries and keys are computed
-        once and serve both the fused kernel and the mean attention.
-        """
+        """The same patch tokens, and the head-mean attention of every block."""
         tokens, levels, attentions = self._embed(images), [], []
         for i, block in enumerate(cast("list[Block]", self.vit.blocks)):
             tokens, attention = self._run(block_with_attention, block, tokens)
@@ -153,13 +132,18 @@ class ViTBackbone(nn.Module):
             return checkpoint(step, *inputs, use_reentrant=False)
         return step(*inputs)
 
-    def _embed(self, images: Tensor) -> Tensor:
+    def check_images(self, images: Tensor) -> None:
+        """Refuse images of a wrong shape or type."""
+        if images.ndim != 4 or not images.shape[0] or images.shape[1] != 3:
+            raise ValueError(f"images have the shape {tuple(images.shape)}; expected (B, 3, H, W)")
         if not images.is_floating_point():
             raise ValueError(f"images are {images.dtype}; expected floats in [0, 1]")
         self.grid_size(size_of(images))
-        vit = self.vit
-        tokens = vit.patch_embed((images - self.mean) / self.std)
-        return vit.norm_pre(vit.patch_drop(vit._pos_embed(tokens)))
+
+    def _embed(self, images: Tensor) -> Tensor:
+        self.check_images(images)
+        tokens = self.vit.patch_embed((images - self.mean) / self.std)
+        return self.vit.norm_pre(self.vit.patch_drop(self.vit._pos_embed(tokens)))
 
     def _patch_map(self, levels: list[Tensor], images: Tensor) -> Tensor:
         # Where timm pools before it normalizes, its final LayerNorm is called fc_norm; the other
@@ -170,7 +154,7 @@ class ViTBackbone(nn.Module):
 
 
 def size_of(images: Tensor) -> tuple[int, int]:
-    """Height and width of an image, or of every image of a batch; of maps alike."""
+    """Height and width of an image, of every image of a batch, or of maps."""
     height, width = images.shape[-2:]
     return height, width
 
@@ -178,7 +162,7 @@ def size_of(images: Tensor) -> tuple[int, int]:
 def block_with_attention(
     block: Block, tokens: Float[Tensor, "B T D"]
 ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B T T"]]:
-    """timm's ``Block.forward`` (eqs. 1-2, pre-norm), and the mean attention that it pays."""
+    """timm's ``Block.forward`` (eqs. 1-2, pre-norm), and the block's head-mean attention."""
     attended, attention = _attend(cast(Attention, block.attn), block.norm1(tokens))
     tokens = tokens + block.drop_path1(block.ls1(attended))
     tokens = tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
@@ -186,7 +170,7 @@ def block_with_attention(
 
 
 def _attend(attn: Attention, x: Float[Tensor, "B T D"]) -> tuple[Tensor, Tensor]:
-    """timm's ``Attention.forward``, and the mean attention from the same queries and keys."""
+    """timm's ``Attention.forward``, and the mean attention, which no fused kernel gives."""
     qkv = attn.qkv(x).unflatten(-1, (3, attn.num_heads, attn.head_dim))
     query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each B M T d
     query, key = attn.q_norm(query), attn.k_norm(key)
@@ -202,9 +186,9 @@ def _attend(attn: Attention, x: Float[Tensor, "B T D"]) -> tuple[Tensor, Tensor]
 def mean_attention(
     query: Float[Tensor, "B M T d"], key: Float[Tensor, "B M T d"]
 ) -> Float[Tensor, "B T T"]:
-    """Mean over heads of ``softmax(QKᵀ/√d)`` (eq. 4), a block of query rows at a time.
+    """Mean over heads of ``softmax(QKᵀ/√d)`` (eq. 4), computed in blocks of query rows.
 
-    At least float32: half precision would not leave rows that sum to 1.
+    At least float32: in half precision, rows would not sum to 1.
     """
     dtype = torch.promote_types(query.dtype, torch.float32)
     batch, heads = query.shape[:2]
@@ -215,36 +199,3 @@ def mean_attention(
         for rows in query.split(QUERY_ROWS, dim=1)
     ]
     return torch.cat(means, dim=1)
-
-
-def check_supported(vit: nn.Module) -> None:
-    """Refuse what is not a plain pre-norm Vision Transformer.
-
-    Raises:
-        UnsupportedBackboneError: Says which part is of another kind, and names ones that work.
-    """
-    reason = _unsupported_reason(vit)
-    if reason:
-        raise UnsupportedBackboneError(
-            f"{type(vit).__name__} cannot be the backbone: {reason}. DiD needs a plain Vision "
-            "Transformer (timm's VisionTransformer with standard pre-norm blocks), for example "
-            "vit_base_patch16_224.augreg_in21k, deit_small_patch16_224, vit_small_patch14_dinov2, "
-            "vit_small_patch14_reg4_dinov2, vit_base_patch16_clip_224, vit_base_patch16_siglip_224"
-        )
-
-
-def _unsupported_reason(vit: nn.Module) -> str | None:
-    if not isinstance(vit, VisionTransformer):
-        if getattr(vit, "rope", None) is not None:
-            return "its positions are rotary (RoPE), which timm keeps in another class"
-        return "it is not a timm VisionTransformer, so it has no T x T attention to roll out"
-    if type(vit.patch_embed) is not PatchEmbed:
-        return f"its patches come from {type(vit.patch_embed).__name__}, not from one convolution"
-    if vit.patch_drop.__class__ is not nn.Identity:
-        return "it drops patches in training (patch_drop_rate), and the maps need all of them"
-    for block in vit.blocks:
-        if type(block) is not Block:
-            return f"its blocks are {type(block).__name__}, not pre-norm attention then MLP"
-        if type(block.attn) is not Attention:
-            return f"its attention is {type(block.attn).__name__}, not softmax(QKᵀ)"
-    return None

@@ -16,7 +16,10 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 Size = tuple[int, int]
-Localizer = Callable[[Tensor, Size, float, Size, Generator | None], Tensor]
+Maps = Float[Tensor, "B K h w"]
+Boxes = Int[Tensor, "B K 4"]
+Random = Generator | None
+Localizer = Callable[[Tensor, Size, float, Size, Random], Tensor]
 
 
 class NonFiniteMapError(ValueError):
@@ -25,78 +28,59 @@ class NonFiniteMapError(ValueError):
 
 @torch.no_grad()
 def localize_largest_component(
-    instance_maps: Float[Tensor, "B K h w"],
-    image_size: Size,
-    box_threshold: float,
-    patch_size: Size,
-    generator: Generator | None = None,
-) -> Int[Tensor, "B K 4"]:
+    maps: Maps, image_size: Size, box_threshold: float, patch_size: Size, generator: Random = None
+) -> Boxes:
     """The tight box of the largest 8-connected region above λ of the map's own range.
 
     The map is upsampled bilinearly to the input, scaled to [0, 1] by its own minimum and maximum,
     and cut at λ. Of equally large regions, the one that row-major reading meets first. A constant
     map gives the whole image. A box smaller than a patch grows to one.
     """
-    maps = _upsample(instance_maps.flatten(0, 1), image_size)  # B*K H W
-    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-    maps.sub_(low).div_(high - low)  # in [0, 1]; in place: these are the largest tensors here
-    # The scaled map's maximum is 1, so that 100·λ % of it is λ.
-    foreground = (maps > box_threshold).view(torch.uint8).cpu().numpy()
-    constant = (instance_maps.amax((-2, -1)) == instance_maps.amin((-2, -1))).flatten().tolist()
+    large = _upsample(maps.flatten(0, 1), image_size)  # B*K H W
+    low, high = large.amin((-2, -1), keepdim=True), large.amax((-2, -1), keepdim=True)
+    large.sub_(low).div_(high - low)  # in [0, 1]; in place: these are the largest tensors here
+    foreground = (large > box_threshold).view(torch.uint8).cpu().numpy()
+    constant = (maps.amax((-2, -1)) == maps.amin((-2, -1))).flatten().tolist()
     height, width = image_size
     boxes = [
         # Nothing is foreground where λ rounds to 1.
         (0, 0, width, height) if is_constant or not mask.any() else _largest_component(mask)
         for mask, is_constant in zip(foreground, constant, strict=True)
     ]
-    return _finish(boxes, instance_maps, image_size, patch_size)
+    return _finish(boxes, maps, image_size, patch_size)
 
 
 @torch.no_grad()
 def localize_mcar(
-    instance_maps: Float[Tensor, "B K h w"],
-    image_size: Size,
-    box_threshold: float,
-    patch_size: Size,
-    generator: Generator | None = None,
-) -> Int[Tensor, "B K 4"]:
+    maps: Maps, image_size: Size, box_threshold: float, patch_size: Size, generator: Random = None
+) -> Boxes:
     """On each axis, the interval around the peak of the sigmoid map's maxima.
 
-    The sigmoid map is upsampled to the input; its maxima over rows, and over columns, are scaled
-    to [0, 1]; the interval holds the (first) peak and the values above λ next to it, and is at
-    least 1/8 of the side (MCAR, Gao & Zhou, TIP 2021, section III-B). A constant axis gives the
-    whole side (in the authors' code, the three quarters in its middle). Differs from MCAR: maps are
-    upsampled as those of the other localizers are, without aligned corners; of equal peaks the
-    first counts, where the code takes the one with the longest interval; and views are cut from the
-    raw image.
+    The maxima of the upsampled sigmoid map over rows, and over columns, are scaled to [0, 1]. The
+    interval holds the first peak and the values above λ next to it, and is at least 1/8 of the side
+    (MCAR, Gao & Zhou, TIP 2021, section III-B). A constant axis gives the whole side.
+    docs/deviations.md lists what differs from MCAR's code.
     """
-    maps = _upsample(instance_maps.flatten(0, 1).sigmoid(), image_size)  # B*K H W
-    over_rows, over_columns = maps.amax(-2).cpu().numpy(), maps.amax(-1).cpu().numpy()
+    large = _upsample(maps.flatten(0, 1).sigmoid(), image_size)  # B*K H W
+    over_rows, over_columns = large.amax(-2).cpu().numpy(), large.amax(-1).cpu().numpy()
     height, width = image_size
     boxes = []
     for x_profile, y_profile in zip(over_rows, over_columns, strict=True):
         x0, x1 = _grow(*_peak_interval(x_profile, box_threshold), -(-width // 8), width)
         y0, y1 = _grow(*_peak_interval(y_profile, box_threshold), -(-height // 8), height)
         boxes.append((x0, y0, x1, y1))
-    return _finish(boxes, instance_maps, image_size, patch_size)
+    return _finish(boxes, maps, image_size, patch_size)
 
 
 @torch.no_grad()
 def localize_random(
-    instance_maps: Float[Tensor, "B K h w"],
-    image_size: Size,
-    box_threshold: float,
-    patch_size: Size,
-    generator: Generator | None = None,
-) -> Int[Tensor, "B K 4"]:
-    """Two corners drawn uniformly over the image; the maps and λ play no part.
-
-    The generator is of the CPU.
-    """
+    maps: Maps, image_size: Size, box_threshold: float, patch_size: Size, generator: Random = None
+) -> Boxes:
+    """Two corners drawn uniformly over the image, whatever the maps; a generator of the CPU."""
     height, width = image_size
-    draws = torch.rand((*instance_maps.shape[:2], 2, 2), generator=generator).sort(dim=2).values
+    draws = torch.rand((*maps.shape[:2], 2, 2), generator=generator).sort(dim=2).values
     corners = (draws * torch.tensor([width, height])).round().long()  # B K (low, high) (x, y)
-    return _finish(corners.reshape(-1, 4).tolist(), instance_maps, image_size, patch_size)
+    return _finish(corners.reshape(-1, 4).tolist(), maps, image_size, patch_size)
 
 
 LOCALIZERS: dict[str, Localizer] = {
@@ -135,10 +119,8 @@ def _peak_interval(profile: np.ndarray, threshold: float) -> tuple[int, int]:
     below = np.flatnonzero((profile - low) / (high - low) <= threshold)
     peak = profile.argmax()
     after = np.searchsorted(below, peak)
-    return (
-        int(below[after - 1]) + 1 if after else 0,
-        int(below[after]) if after < len(below) else len(profile),
-    )
+    start = int(below[after - 1]) + 1 if after else 0
+    return start, int(below[after]) if after < len(below) else len(profile)
 
 
 def _grow(start: int, end: int, least: int, side: int) -> tuple[int, int]:
@@ -149,12 +131,11 @@ def _grow(start: int, end: int, least: int, side: int) -> tuple[int, int]:
     return start, start + least
 
 
-def _finish(boxes: list, maps: Tensor, image_size: Size, patch_size: Size) -> Int[Tensor, "B K 4"]:
+def _finish(boxes: list, maps: Tensor, image_size: Size, patch_size: Size) -> Boxes:
     """Boxes of at least one patch, as a tensor shaped and placed like the maps."""
-    (height, width), (patch_height, patch_width) = image_size, patch_size
     grown = []
     for x0, y0, x1, y1 in boxes:
-        x0, x1 = _grow(x0, x1, patch_width, width)
-        y0, y1 = _grow(y0, y1, patch_height, height)
+        x0, x1 = _grow(x0, x1, patch_size[1], image_size[1])
+        y0, y1 = _grow(y0, y1, patch_size[0], image_size[0])
         grown.append((x0, y0, x1, y1))
     return torch.tensor(grown, dtype=torch.int64, device=maps.device).view(*maps.shape[:2], 4)

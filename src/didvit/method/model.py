@@ -3,7 +3,8 @@
 import copy
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,47 +12,42 @@ from jaxtyping import Float, Int, Shaped
 from torch import Generator, Tensor, nn
 
 from didvit.method.backbone import ViTBackbone, size_of
+from didvit.method.config import PAPER, ConfigError, DiDConfig
 from didvit.method.localization import LOCALIZERS, Localizer
 from didvit.method.reconstraint import RECONSTRAINTS, Reconstraint
-from didvit.method.rollout import NORMALIZATIONS, ORDERS, Step, attention_rollout
+from didvit.method.rollout import NORMALIZATIONS, Step, attention_rollout
 from didvit.method.selection import SELECTORS, Selector
-from didvit.method.views import Images, Size, crop_and_resize, pad_boxes, scale_boxes, tile_boxes
+from didvit.method.views import Images, Size, crop_and_resize, scale_boxes, tile_boxes
 
-FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+Fuse = Callable[[Tensor, Tensor], Tensor]
+
+FUSIONS: dict[str, Fuse] = {
     "mean": lambda global_logits, local_logits: (global_logits + local_logits) / 2,
     "max": torch.maximum,
     "global": lambda global_logits, local_logits: global_logits,
     "local": lambda global_logits, local_logits: local_logits,
 }
-"""How global and local logits ``(B, C)`` become the prediction (the paper does not say)."""
+"""From global and local logits ``(B, C)`` to the prediction. The paper does not say which."""
 
 
 class GlobalView(NamedTuple):
-    """The first look, at the whole image."""
+    """Result of the first forward pass, over the whole image."""
 
     semantic_maps: Float[Tensor, "B C h w"]
-    global_logits: Float[Tensor, "B C"]
+    logits: Float[Tensor, "B C"]
     spatial_map: Float[Tensor, "B h w"]
     instance_maps: Float[Tensor, "B C h w"]
 
 
 class DiDOutput(NamedTuple):
-    """What DiD makes of a batch of images.
+    """Result of DiD on a batch of images.
 
-    With ``top_n = 0`` (the baseline) nothing is looked at again: K is 0, the local logits are the
-    global logits, so that every fusion is the baseline, and the attention is not computed: the
-    spatial map is None and the instance maps are the semantic maps.
-
-    Attributes:
-        logits: The prediction, fused from the two below.
-        global_logits: Of the whole image.
-        local_logits: The maximum over the image's views.
-        view_logits: Of every view: of the K boxes', then of the tiles' (V = K + ``tiles²``).
-        categories: The category that each box was found for.
-        boxes: ``[x0, y0, x1, y1)`` in pixels of the network's input.
-        semantic_maps: One per category (A). Carries gradient.
-        spatial_map: Attention rollout of the class token (V'). No gradient.
-        instance_maps: The two combined (S). No gradient.
+    ``logits`` is the prediction, fused from the global logits and the local ones, which are the
+    maximum over the views: the K boxes, then the tiles. ``categories`` are those that the boxes
+    were found for; boxes are in pixels of the network's input. Semantic maps (A) carry gradient;
+    the spatial map (V') and the instance maps (S) do not. The baseline (``top_n = 0``) has no
+    views: K and V are 0, the local logits are the global logits, the spatial map is None, and the
+    instance maps are the semantic maps.
     """
 
     logits: Float[Tensor, "B C"]
@@ -66,77 +62,39 @@ class DiDOutput(NamedTuple):
 
 
 class DiD(nn.Module):
-    """Diverse Instance Discovery: look at the image, find instances, look again at each.
+    """Diverse Instance Discovery: find instances in the image, and recognize each one again.
 
     Args:
-        backbone: Images to patch tokens and attention.
-        head: Patch tokens to a `HeadOutput`; shared by the whole image and its views.
-        top_n: K, the number of categories looked at again; 0 is the baseline.
-        box_threshold: λ, the part of a map's range above which it is foreground; in (0, 1).
-        selection: Which categories (a key of `SELECTORS`, or a function like them).
-        normalization: Of the attention in the rollout (`NORMALIZATIONS`).
-        reconstraint: How the spatial map acts on the semantic maps (`RECONSTRAINTS`).
-        localization: How a map becomes a box (`LOCALIZERS`).
-        crop_from: ``"raw"`` cuts views from the sources that `forward` is given, ``"input"`` always
-            from the network's input, corner-aligned, as the authors' code does.
-        fusion: How the two branches become the prediction (`FUSIONS`).
-        rollout_order: Of the blocks in the rollout (`ORDERS`).
-        box_padding: Part of its sides that a box grows outward (0, as in the paper, leaves it).
-        view_scale: Sides of views, as a part of the input's, rounded to whole patches; the paper
-            has 1.
-        tiles: Rows, and columns, of overlapping tiles of the image that are looked at beside the
-            boxes (`tile_boxes`); the paper has 0, none.
+        backbone: Turns images into patch tokens and attention.
+        head: Turns patch tokens into a `HeadOutput`. The global view and all views share it.
+        config: The settings; the paper's by default.
+        select, normalize, reconstrain, localize, fuse: Your own functions instead of those that
+            ``config`` names in `SELECTORS`, `NORMALIZATIONS`, `RECONSTRAINTS`, `LOCALIZERS` and
+            `FUSIONS`.
 
     Raises:
-        ValueError: A setting is out of its range or unknown.
+        ConfigError: The localization is HCP's ``"hypotheses"``, and ``localize`` is not given.
     """
 
     def __init__(
         self,
         backbone: ViTBackbone,
         head: nn.Module,
-        top_n: int = 4,
-        box_threshold: float = 0.6,
-        selection: str | Selector = "descending",
-        normalization: str | Step = "column",
-        reconstraint: str | Reconstraint = "hadamard",
-        localization: str | Localizer = "largest_component",
-        crop_from: Literal["raw", "input"] = "raw",
-        fusion: str | Callable[[Tensor, Tensor], Tensor] = "mean",
-        rollout_order: str = "descending",
-        box_padding: float = 0.0,
-        view_scale: float = 1.0,
-        tiles: int = 0,
+        config: DiDConfig = PAPER,
+        *,
+        select: Selector | None = None,
+        normalize: Step | None = None,
+        reconstrain: Reconstraint | None = None,
+        localize: Localizer | None = None,
+        fuse: Fuse | None = None,
     ):
         super().__init__()
-        if top_n < 0:
-            raise ValueError(f"top_n is {top_n}; expected 0 (the baseline) or more")
-        if not 0 < box_threshold < 1:
-            raise ValueError(f"box_threshold is {box_threshold}; expected a number in (0, 1)")
-        if crop_from not in ("raw", "input"):
-            raise ValueError(f"crop_from is {crop_from!r}; expected 'raw' or 'input'")
-        if rollout_order not in ORDERS:
-            raise ValueError(f"rollout_order is {rollout_order!r}; expected {' or '.join(ORDERS)}")
-        if not 0 <= box_padding < math.inf:
-            raise ValueError(f"box_padding is {box_padding}; expected 0 or more, and finite")
-        if not 0 < view_scale < math.inf:
-            raise ValueError(f"view_scale is {view_scale}; expected a finite number above 0")
-        if tiles < 0:
-            raise ValueError(f"tiles is {tiles}; expected 0 (none) or more")
-        self.backbone = backbone
-        self.head = head
-        self.top_n = top_n
-        self.box_threshold = box_threshold
-        self.select = _look_up("selection", selection, SELECTORS)
-        self.normalization = _look_up("normalization", normalization, NORMALIZATIONS)
-        self.reconstrain = _look_up("reconstraint", reconstraint, RECONSTRAINTS)
-        self.localize = _look_up("localization", localization, LOCALIZERS)
-        self.crop_from = crop_from
-        self.fuse = _look_up("fusion", fusion, FUSIONS)
-        self.rollout_order = rollout_order
-        self.box_padding = box_padding
-        self.view_scale = view_scale
-        self.tiles = tiles
+        self.backbone, self.head, self.config = backbone, head, config
+        self.select: Selector = select or SELECTORS[config.selection]
+        self.normalize: Step = normalize or NORMALIZATIONS[config.normalization]
+        self.reconstrain: Reconstraint = reconstrain or RECONSTRAINTS[config.reconstraint]
+        self.localize: Localizer = localize or _localizer(config.localization)
+        self.fuse: Fuse = fuse or FUSIONS[config.fusion]
 
     def forward(
         self,
@@ -147,127 +105,107 @@ class DiD(nn.Module):
         """Recognize a batch of images.
 
         Args:
-            images: The network's input, floats in [0, 1]; one or more, both sides whole numbers of
-                patches.
+            images: The network's input, floats in [0, 1]; one or more; sides are whole patches.
             sources: The same images at their own resolution, each ``(3, height, width)`` of any
-                size, uint8 or floats in [0, 1]: views are cut from them. None: from ``images``.
+                size, uint8 or floats in [0, 1]. Views are cut from them. None: from ``images``.
             generator: For random selection and localization (None: torch's own).
 
         Raises:
-            ValueError: ``top_n`` exceeds the number of categories, the input's sides are not whole
-                numbers of patches, ``images`` are no floats, or there is not one source per image.
+            ValueError: The shape or type of ``images`` is wrong, there is not one source per image,
+                or ``top_n`` exceeds the number of categories.
             NonFiniteMapError: The weights are damaged, or training diverged.
         """
-        if self.top_n == 0:
+        if images.ndim != 4 or images.shape[1] != 3 or not len(images):
+            raise ValueError(f"images are {tuple(images.shape)}; expected (B, 3, H, W) with B > 0")
+        if self.config.top_n == 0:
             return self._baseline(images)
         if sources is not None and len(sources) != len(images):
             raise ValueError(f"{len(images)} images came with {len(sources)} sources")
 
-        semantic_maps, global_logits, spatial_map, instance_maps = self.look(images)
-        num_categories = global_logits.shape[1]
-        if self.top_n > num_categories:
-            raise ValueError(f"top_n is {self.top_n}, but there are {num_categories} categories")
-
-        categories = self.select(global_logits.detach(), self.top_n, generator)
-        index = categories[..., None, None].expand(-1, -1, *instance_maps.shape[-2:])
-        selected_maps = instance_maps.gather(1, index)  # B K h w
-        input_size = size_of(images)
-        boxes = self.find_boxes(selected_maps, input_size, generator)
-
-        canvas = images if self.crop_from == "input" or sources is None else sources
-        tiles = tile_boxes(self.tiles, input_size).to(boxes.device)
-        canvas_boxes = torch.cat([boxes, tiles.expand(len(boxes), -1, -1)], dim=1)
-        for i, image in enumerate(canvas):  # the same boxes, in pixels of each canvas
-            canvas_boxes[i] = scale_boxes(canvas_boxes[i], input_size, size_of(image))
-        view_logits = self._look_at_views(canvas, canvas_boxes, input_size, images.dtype)
+        semantic_maps, global_logits, spatial_map, instance_maps = self.global_view(images)
+        categories = self.select_categories(global_logits, generator)
+        boxes = self.find_boxes(instance_maps, categories, size_of(images), generator)
+        view_logits = self.view_logits(images, sources, boxes)
         local_logits = view_logits.amax(1)
-        return DiDOutput(
-            self.fuse(global_logits, local_logits),
-            global_logits,
-            local_logits,
-            view_logits,
-            categories,
-            boxes,
-            semantic_maps,
-            spatial_map,
-            instance_maps,
-        )
+        logits = self.fuse(global_logits, local_logits)
+        branches = (global_logits, local_logits, view_logits)
+        maps = (semantic_maps, spatial_map, instance_maps)
+        return DiDOutput(logits, *branches, categories, boxes, *maps)
 
     def with_top_n(self, top_n: int) -> "DiD":
-        """The same parts (not copies of them) under another number of looks; 0 is the baseline."""
+        """A model with the same parts (no copies) and another number of boxes; 0: the baseline."""
         model = copy.copy(self)
-        model.top_n = top_n
+        model.config = replace(self.config, top_n=top_n)
         return model
 
-    def look(self, images: Float[Tensor, "B 3 H W"]) -> GlobalView:
-        """The global view, up to the instance maps: tensors in, tensors out, compilable."""
+    def global_view(self, images: Float[Tensor, "B 3 H W"]) -> GlobalView:
+        """The forward pass over whole images, up to the instance maps. It can be compiled."""
         patch_tokens, attentions = self.backbone.forward_with_attention(images)
-        semantic_maps, global_logits = self.head(patch_tokens)
-        spatial_map = attention_rollout(
-            attentions,
-            size_of(patch_tokens),
-            self.backbone.num_prefix_tokens,
-            self.backbone.has_class_token,
-            self.normalization,
-            self.rollout_order,
-        )
-        # Localization steers what is looked at; it is not trained through.
+        semantic_maps, logits = self.head(patch_tokens)
+        prefix = self.backbone.num_prefix_tokens, self.backbone.has_class_token
+        settings = self.normalize, self.config.rollout_order
+        spatial_map = attention_rollout(attentions, size_of(patch_tokens), *prefix, *settings)
+        # Localization steers the views; no gradient passes through it.
         instance_maps = self.reconstrain(spatial_map, semantic_maps.detach())
-        return GlobalView(semantic_maps, global_logits, spatial_map, instance_maps)
+        return GlobalView(semantic_maps, logits, spatial_map, instance_maps)
+
+    def select_categories(
+        self, logits: Float[Tensor, "B C"], generator: Generator | None = None
+    ) -> Int[Tensor, "B K"]:
+        """The categories that get a box."""
+        top_n, num_categories = self.config.top_n, logits.shape[1]
+        if top_n > num_categories:
+            raise ValueError(f"top_n is {top_n}, but there are {num_categories} categories")
+        return self.select(logits.detach(), top_n, generator)
 
     def find_boxes(
         self,
-        instance_maps: Float[Tensor, "B K h w"],
+        instance_maps: Float[Tensor, "B C h w"],
+        categories: Int[Tensor, "B K"],
         input_size: Size,
         generator: Generator | None = None,
     ) -> Int[Tensor, "B K 4"]:
-        """A box for each map, localized and padded, in pixels of the input."""
-        patch_size = self.backbone.patch_size
-        boxes = self.localize(instance_maps, input_size, self.box_threshold, patch_size, generator)
-        return pad_boxes(boxes, self.box_padding, input_size)
+        """A box for each selected category, in pixels of the network's input."""
+        index = categories[..., None, None].expand(-1, -1, *instance_maps.shape[-2:])
+        maps = instance_maps.gather(1, index)  # B K h w
+        threshold, patch_size = self.config.box_threshold, self.backbone.patch_size
+        return self.localize(maps, input_size, threshold, patch_size, generator)
 
-    def _look_at_views(
-        self, canvas: Images, boxes: Int[Tensor, "B V 4"], input_size: Size, dtype: torch.dtype
+    def view_logits(
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        sources: Images | None,
+        boxes: Int[Tensor, "B K 4"],
     ) -> Float[Tensor, "B V C"]:
-        """Logits of the parts of the images within boxes, in pixels of each image."""
-        view_size = self.backbone.scaled_size(input_size, self.view_scale)
+        """Logits of the views at the boxes, and at the tiles, by the same backbone and head."""
+        input_size, from_input = size_of(images), self.config.crop_from == "input"
+        view_size = self.backbone.scaled_size(input_size, self.config.view_scale)
+        canvas = images if from_input or sources is None else sources
+        tiles = tile_boxes(self.config.tiles, input_size).to(boxes.device)
+        boxes = torch.cat([boxes, tiles.expand(len(boxes), -1, -1)], dim=1)  # B V 4
+        for i, image in enumerate(canvas):  # in pixels of each canvas
+            boxes[i] = scale_boxes(boxes[i], input_size, size_of(image))
         logits = []
-        for some in boxes.split(self.views_at_once(input_size), dim=1):
-            views = crop_and_resize(
-                [image for image in canvas for _ in range(some.shape[1])],
-                some.flatten(0, 1),
-                view_size,
-                align_corners=self.crop_from == "input",
-            )
-            logits.append(self.look_again(views.to(dtype)).unflatten(0, some.shape[:2]))
+        for part in boxes.split(self.views_per_batch(input_size), dim=1):
+            copies = [image for image in canvas for _ in range(part.shape[1])]
+            views = crop_and_resize(copies, part.flatten(0, 1), view_size, align_corners=from_input)
+            part_logits = self.head(self.backbone(views.to(images.dtype))).logits
+            logits.append(part_logits.unflatten(0, part.shape[:2]))
         return torch.cat(logits, dim=1)
 
-    def views_at_once(self, input_size: Size) -> int:
-        """How many views of every image make one batch: those with the pixels of its whole look.
-
-        A batch then takes the memory of that look. On a CPU, more views at once are slower, and
-        small ones one by one too.
-        """
-        view_size = self.backbone.scaled_size(input_size, self.view_scale)
+    def views_per_batch(self, input_size: Size) -> int:
+        """Number of views of each image in one forward pass: as many as fill the input's area."""
+        # The memory of the global view. On a CPU, larger and smaller batches are slower.
+        view_size = self.backbone.scaled_size(input_size, self.config.view_scale)
         return max(1, math.prod(input_size) // math.prod(view_size))
-
-    def look_again(self, views: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n C"]:
-        """Logits of local views, by the same backbone and head: compilable."""
-        return self.head(self.backbone(views)).logits
 
     def _baseline(self, images: Float[Tensor, "B 3 H W"]) -> DiDOutput:
         maps, logits = self.head(self.backbone(images))
         empty = torch.empty(len(images), 0, dtype=torch.int64, device=images.device)
+        branches = logits, logits, logits.new_empty(len(images), 0, logits.shape[1])
+        boxes = empty.new_empty(len(images), 0, 4)
         return DiDOutput(
-            logits=self.fuse(logits, logits),
-            global_logits=logits,
-            local_logits=logits,
-            view_logits=logits.new_empty(len(images), 0, logits.shape[1]),
-            categories=empty,
-            boxes=empty.new_empty(len(images), 0, 4),
-            semantic_maps=maps,
-            spatial_map=None,
-            instance_maps=maps.detach(),
+            self.fuse(logits, logits), *branches, empty, boxes, maps, None, maps.detach()
         )
 
 
@@ -278,28 +216,22 @@ def multi_view_loss(
     global_weight: float = 1.0,
     local_weight: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """``loss(g, y) + loss(l, y)``, the loss of both branches (3.1).
-
-    The baseline has one branch, and so one term.
+    """``loss(g, y) + loss(l, y)``, the loss of both branches (3.1). The baseline has one term.
 
     Args:
-        output: Of `DiD.forward`.
-        targets: 1 where the image has the category, 0 where it has not; what else may stand there
-            is for ``loss`` to say.
-        loss: Of a branch's logits and the targets; the paper's is the multi-label soft margin loss.
-        global_weight: Of the global branch's loss.
-        local_weight: Of the local branch's loss.
+        output: Result of `DiD.forward`.
+        targets: 1 where the image has the category, 0 where it has not. ``loss`` may define more.
+        loss: From a branch's logits and the targets to a number.
+        global_weight, local_weight: Weights of the two losses.
     """
-    total = global_weight * loss(output.global_logits, targets)
+    total: Any = global_weight * loss(output.global_logits, targets)
     if output.view_logits.shape[1]:
         total = total + local_weight * loss(output.local_logits, targets)
     return total
 
 
-def _look_up(setting: str, value, known: dict):
-    """The function that a name stands for; a function stands for itself."""
-    if callable(value):
-        return value
-    if value not in known:
-        raise ValueError(f"{setting} is {value!r}; expected one of {', '.join(known)}")
-    return known[value]
+def _localizer(name: str) -> Localizer:
+    if name not in LOCALIZERS:
+        known = ", ".join(LOCALIZERS)
+        raise ConfigError(f"localization is {name!r}; expected {known}, or a function as localize")
+    return LOCALIZERS[name]

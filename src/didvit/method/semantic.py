@@ -7,12 +7,7 @@ from torch import Tensor, nn
 
 
 class HeadOutput(NamedTuple):
-    """What a head makes of patch tokens.
-
-    Attributes:
-        semantic_maps: One map per category; larger where the category is.
-        logits: One logit per category.
-    """
+    """Result of a head: maps, larger where the category is, and one logit for each category."""
 
     semantic_maps: Float[Tensor, "B C h w"]
     logits: Float[Tensor, "B C"]
@@ -21,13 +16,16 @@ class HeadOutput(NamedTuple):
 class SemanticHead(nn.Module):
     """A 1x1 convolution with bias makes the maps A; their means over the grid are the logits.
 
-    The same head serves the whole image and every local view. Alone, on one view, it is the
-    baseline of the paper's tables.
+    The same head serves the global view and all other views. On one view alone, it is the baseline
+    of the paper's tables.
 
     Args:
         embed_dim: Width D of the patch tokens.
         num_categories: Number C of maps.
     """
+
+    num_levels = 1  # of the backbone, whose tokens the head reads
+    needs_label_statistics = False
 
     def __init__(self, embed_dim: int, num_categories: int):
         super().__init__()

@@ -1,0 +1,12 @@
+"""The settings of the method by name, as ``--preset`` takes them."""
+
+from types import MappingProxyType
+from typing import Literal
+
+from didvit.method.config import DIDVIT, FAST, PAPER, DiDConfig
+
+Preset = Literal["didvit", "fast", "paper"]
+
+PRESETS: MappingProxyType[Preset, DiDConfig] = MappingProxyType(
+    {"didvit": DIDVIT, "fast": FAST, "paper": PAPER}
+)
