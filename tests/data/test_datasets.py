@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from didvit.data.datasets import FORMATS, parse_spec, read_dataset, read_datasets
-from didvit.data.table import DataError, read_table
+from didvit.data.table import DataError
 from refusals import refused
 
 
@@ -49,21 +50,12 @@ class TestSpecs:
 
 
 class TestLists:
-    def test_csv_is_read_as_by_read_table(self, tmp_path):
-        touch(tmp_path, "a.jpg", "b.jpg")
-        path = tmp_path / "table.csv"
-        path.write_text("image,labels\na.jpg,cat|ant\nb.jpg,\n")
-        assert read_dataset(path) == read_table(path)
-        assert read_dataset(str(path), ["cat", "bee", "ant"]) == read_table(
-            path, ["cat", "bee", "ant"]
-        )
-
     def test_columns_of_labels_without_an_image_are_labels(self, tmp_path):
         touch(tmp_path, "a.jpg", "b.jpg")
         (tmp_path / "t.csv").write_text("image,dog,cat\na.jpg,1,0\nb.jpg,,0\n")
         table = read_dataset(tmp_path / "t.csv")
-        assert table.labels == ("cat", "dog")
-        assert table.targets.tolist() == [[0, 1], [0, -1]]
+        assert table.labels == ("dog", "cat")  # in the order of the columns
+        assert table.targets.tolist() == [[1, 0], [-1, 0]]
 
     def test_json_lines(self, tmp_path):
         touch(tmp_path, "a.jpg")
@@ -97,6 +89,57 @@ class TestLabelFolders:
         assert table.images == tuple(tmp_path / p for p in ("cat/a.png", "dog/a.png", "dog/b.JPG"))
         assert table.targets.tolist() == [[1, 0], [0, 1], [0, 1]]
 
+    def test_what_is_passed_over_is_counted(self, tmp_path):
+        touch(tmp_path, "cat/a.png", "cat/b.CR2", "cat/c.nef", "cat/more/d.jpg", "cat/e.txt")
+        touch(tmp_path, "dog/big/f.jpg", "dog/small/g.png", "z.png", "fox/h.exr", "empty/i.pdf")
+        table = read_dataset(tmp_path)
+        assert table.labels == ("cat",)
+        raw, within, other, beside, empty = table.problems
+        assert "2 files (1 .cr2, 1 .nef) passed over, such as cat/b.CR2, cat/c.nef: raw" in raw
+        assert "3 files (2 .jpg, 1 .png) passed over, such as more/d.jpg" in within
+        assert "1 file (1 .exr) passed over, such as fox/h.exr" in other
+        assert "1 image passed over beside the folders of labels: z.png" in beside
+        assert "2 folders without an image" in empty
+        assert "no label: dog, fox" in empty
+        assert "2 files (1 .txt, 1 .pdf) passed over" in table.notes[0]
+
+    def test_images_without_a_suffix_and_of_other_kinds(self, tmp_path):
+        touch(tmp_path, "cat/a.avif", "cat/b.jp2", "cat/c.mpo", "cat/README")
+        (tmp_path / "cat" / "photo").write_bytes(b"\xff\xd8\xff\xe0")
+        names = [image.name for image in read_dataset(tmp_path).images]
+        assert names == ["a.avif", "b.jp2", "c.mpo", "photo"]
+
+    @pytest.mark.parametrize("name", ["images", "Images", "JPEGImages", "annotations", "labels"])
+    def test_names_that_are_no_labels(self, tmp_path, name):
+        touch(tmp_path, f"{name}/a.png", "cat/b.png")
+        refused(tmp_path, f"its folder {name!r} holds images", "not taken for a label", "CSV file")
+
+    def test_splits_are_no_labels_but_train_is_a_vehicle(self, tmp_path):
+        touch(tmp_path, "one/train/a.png", "one/val/b.png", "two/train/a.png", "three/train/a.png")
+        touch(tmp_path, "three/bus/b.png")
+        refused(tmp_path / "one", "its folder 'train' holds images")
+        refused(tmp_path / "two", "its folder 'train' holds images")
+        assert read_dataset(tmp_path / "three").labels == ("bus", "train")
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+    @pytest.mark.timeout(30)
+    def test_named_pipes(self, tmp_path):
+        """They were waited for without end."""
+        touch(tmp_path, "cat/a.png")
+        os.mkfifo(tmp_path / "cat" / "p.jpg")
+        refused(tmp_path, "p.jpg is not a regular file")
+        assert len(read_dataset(tmp_path, missing="keep")) == 2
+        os.mkfifo(tmp_path / "t.csv")
+        refused(tmp_path / "t.csv", "t.csv: not a regular file")
+
+    @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read anything")
+    def test_a_folder_that_cannot_be_read(self, tmp_path):
+        touch(tmp_path, "cat/a.png", "dog/b.png")
+        (tmp_path / "dog").chmod(0)
+        problems = read_dataset(tmp_path).problems
+        (tmp_path / "dog").chmod(0o700)
+        assert any("the folder cannot be read" in problem for problem in problems)
+
     def test_a_link_is_an_image_of_its_own(self, tmp_path):
         touch(tmp_path, "dog/a.png", "cat/b.png")
         (tmp_path / "cat" / "a.png").symlink_to(tmp_path / "dog" / "a.png")
@@ -128,6 +171,36 @@ class TestSeveral:
         (tmp_path / "x").mkdir()
         with pytest.raises(DataError, match=r"a\.jpg is listed already, at .*t\.jsonl, line 1"):
             read_datasets([tmp_path / "t.jsonl", _only(tmp_path, "cat")])
+
+    def test_one_word_in_two_unicode_forms_is_one_label(self, tmp_path):
+        touch(tmp_path, "a.jpg", "b.jpg")
+        rows = ["image,labels", "a.jpg,K\u00e4se", "b.jpg,Ka\u0308se"]
+        (tmp_path / "t.csv").write_text("\n".join(rows), encoding="utf-8")
+        table = read_dataset(tmp_path / "t.csv")
+        assert table.labels == ("K\u00e4se",)
+        assert table.targets.tolist() == [[1], [1]]
+        assert "written in two Unicode forms, and read as one label" in table.notes[0]
+        # A model may have learned the other form.
+        assert read_dataset(tmp_path / "t.csv", ["Ka\u0308se"]).targets.tolist() == [[1], [1]]
+
+    def test_labels_that_differ_in_case_alone_are_told(self, tmp_path):
+        touch(tmp_path, "a.jpg", "b.jpg")
+        (tmp_path / "t.csv").write_text("image,labels\na.jpg,Cat|dog\nb.jpg,cat\n")
+        table = read_dataset(tmp_path / "t.csv")
+        assert table.labels == ("Cat", "cat", "dog")
+        assert "the labels 'Cat', 'cat' differ in case" in table.notes[0]
+
+    def test_labels_that_cannot_be_printed(self, tmp_path):
+        touch(tmp_path, "a.jpg")
+        (tmp_path / "t.jsonl").write_text('{"image": "a.jpg", "labels": ["a\\ud800"]}')
+        refused(tmp_path / "t.jsonl", "t.jsonl, line 1: 'a\\ud800' cannot be a label")
+
+    def test_paths_with_backslashes(self, tmp_path):
+        touch(tmp_path, "images/a.jpg")
+        (tmp_path / "t.csv").write_text("image,labels\nimages\\a.jpg,cat\n")
+        refused(tmp_path / "t.csv", "write paths with '/' instead of '\\'")
+        (tmp_path / "t.csv").write_text("image,labels\nhttps://example.org/a.jpg,cat\n")
+        refused(tmp_path / "t.csv", "download images that are named by addresses")
 
     def test_images_without_labels(self, tmp_path):
         touch(tmp_path, "a.jpg", "b.jpg", "c.jpg")

@@ -1,6 +1,7 @@
 import io
 import os
 import struct
+import sys
 from dataclasses import dataclass
 from zlib import compress, crc32
 
@@ -11,7 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from didvit.data.images import IMAGE_SUFFIXES, ImageError, pixels_of, read_image
+from didvit.data.images import ImageError, content_of, read_image
+from didvit.data.kinds import IMAGE_SUFFIXES, list_folder
+from didvit.data.pixels import array_pixels, pixels_of
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -56,6 +59,26 @@ def refused(path, reason):
     assert reason in message.removeprefix(f"{path}: ")
 
 
+def tiff(data, bits, width, sample_format=1, photometric=1, greatest=None):
+    """A TIFF of one row of gray values."""
+    tags = [
+        *((256, 4, width), (257, 4, 1), (258, 3, bits), (259, 3, 1), (262, 3, photometric)),
+        *((273, 4, 8), (277, 3, 1), (278, 4, 1), (279, 4, len(data))),
+        *([(281, 4, greatest)] if greatest else []),
+        (339, 3, sample_format),
+    ]
+    data += bytes(len(data) % 2)
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory
+
+
+def bits12(*values):
+    """Values of 12 bits, two in three bytes."""
+    for one, two in zip(values[::2], values[1::2], strict=True):
+        yield (one << 12 | two).to_bytes(3)
+
+
 class TestRefused:
     def test_missing_file(self, tmp_path):
         refused(tmp_path / "none.jpg", "there is no such file")
@@ -96,11 +119,41 @@ class TestRefused:
         path = tmp_path / "image.png"
         Image.new("RGB", size).save(path)
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 109)
-        refused(path, "more pixels than the limit of 109")
+        refused(path, "the limit of 109 pixels; the environment variable DIDVIT_MAX_PIXELS")
 
     def test_as_many_pixels_as_the_limit_are_read(self, read, monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 110)
         assert read(Image.new("RGB", (10, 11))).shape == (3, 11, 10)
+
+    def test_photographs_of_telephones_are_within_the_limit(self, read):
+        """Pillow's own limit is 89 megapixels; telephones take 108 and 200."""
+        content = encoded(Image.new("1", (20_000, 5_400)), "PNG")
+        assert read(content).shape == (3, 5_400, 20_000)
+        assert Image.MAX_IMAGE_PIXELS == 89_478_485
+
+    def test_the_environment_sets_the_limit(self, tmp_path, monkeypatch):
+        path = tmp_path / "image.png"
+        Image.new("RGB", (10, 11)).save(path)
+        monkeypatch.setenv("DIDVIT_MAX_PIXELS", "109")
+        refused(path, "it has 10 x 11, more than the limit of 109 pixels")
+        monkeypatch.setenv("DIDVIT_MAX_PIXELS", "110")
+        assert read_image(path).shape == (3, 11, 10)
+        monkeypatch.setenv("DIDVIT_MAX_PIXELS", "many")
+        refused(path, "DIDVIT_MAX_PIXELS is 'many'; expected a number of pixels")
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+    @pytest.mark.timeout(20)
+    def test_a_named_pipe_is_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / "p.jpg")
+        refused(tmp_path / "p.jpg", "not a regular file")
+        with pytest.raises(ImageError, match=r"p\.jpg: not a regular file"):
+            content_of(tmp_path / "p.jpg")
+
+    @pytest.mark.parametrize("suffix", [".NEF", ".dng", ".cr2"])
+    def test_raw_photographs_whose_thumbnail_pillow_would_read(self, tmp_path, suffix):
+        path = tmp_path / f"image{suffix}"
+        noise().save(path, "TIFF")
+        refused(path, "a raw photograph of a camera; develop them into JPEG or TIFF")
 
     def test_without_a_limit_any_size_is_read(self, read, monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
@@ -112,19 +165,6 @@ class TestRefused:
         noise().save(path)
         path.chmod(0)
         refused(path, "ermission")
-
-    def test_text_that_unpacks_to_megabytes(self, tmp_path):
-        def chunk(kind, data):
-            return (
-                struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc32(kind + data))
-            )
-
-        header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
-        text = chunk(b"zTXt", b"key\0\0" + compress(bytes(2 << 20)))
-        pixels = chunk(b"IDAT", compress(b"\0\1\2\3"))
-        path = tmp_path / "image.png"
-        path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + text + pixels)
-        refused(path, "too large")
 
     def test_kind_of_file_that_pillow_knows_only_in_part(self, tmp_path):
         path = tmp_path / "image.jpg"
@@ -174,9 +214,65 @@ class TestModes:
         image = Image.frombytes("I;16B", (2, 1), struct.pack(">2H", 65535, 32768))
         assert read(encoded(image, "TIFF")).tolist() == [[[255, 128]]] * 3
 
-    def test_32_bit_gray_is_on_the_16_bit_scale(self):
-        image = Image.fromarray(np.array([[0, 32768, 65535]], dtype=np.int32))
-        assert pixels_of(image).tolist() == [[[0, 128, 255]]] * 3
+    def test_12_bit_gray_is_scaled_by_the_declared_depth(self, read):
+        content = tiff(b"".join(bits12(0, 2048, 4095, 4095)), bits=12, width=4)
+        assert read(content).tolist() == [[[0, 128, 255, 255]]] * 3
+
+    def test_gray_of_which_0_is_white(self, read):
+        content = tiff(struct.pack("<3H", 0, 32768, 65535), bits=16, width=3, photometric=0)
+        assert read(content).tolist() == [[[255, 127, 0]]] * 3
+
+    def test_16_bit_pgm(self, read):
+        content = b"P5 3 1 1000\n" + struct.pack(">3H", 0, 500, 1000)
+        assert read(content).tolist() == [[[0, 128, 255]]] * 3
+
+    @pytest.mark.parametrize("most", [2, 254, 300, 65534, 2**31 - 2])
+    def test_32_bit_integers_are_refused_unless_the_file_says_which_is_white(self, tmp_path, most):
+        """A maximum of 300 was read as nearly black."""
+        values = struct.pack("<3i", 0, most // 2, most)
+        path = tmp_path / "image.tif"
+        path.write_bytes(tiff(values, bits=32, width=3, sample_format=2))
+        refused(path, f"its values are 32-bit integers from 0 to {most}")
+        path.write_bytes(tiff(values, bits=32, width=3, sample_format=2, greatest=most))
+        assert read_image(path).tolist() == [[[0, 128, 255]]] * 3
+        path.write_bytes(tiff(values, bits=32, width=3, sample_format=2, greatest=most * 2))
+        assert read_image(path).max() == 128
+
+    def test_signed_16_bit_gray(self, read, tmp_path):
+        values = struct.pack("<2h", 0, 32767)
+        assert read(tiff(values, bits=16, width=2, sample_format=2)).tolist() == [[[0, 255]]] * 3
+        (tmp_path / "i.tif").write_bytes(
+            tiff(struct.pack("<2h", -5, 9), bits=16, width=2, sample_format=2)
+        )
+        refused(tmp_path / "i.tif", "integers from -5 to 9")
+
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            ([0, 0.5, 1], [0, 128, 255]),  # was black: 0 and 1 of 255
+            ([0, 0.25, 0.5], [0, 64, 128]),
+            ([0, 127.5, 255], [0, 128, 255]),
+            ([0, 0, 0], [0, 0, 0]),
+        ],
+    )
+    def test_floats_are_scaled_by_their_range(self, read, values, expected):
+        image = Image.fromarray(np.array([values], np.float32))
+        assert read(encoded(image, "TIFF")).tolist() == [[expected]] * 3
+
+    @pytest.mark.parametrize(
+        ("values", "got"),
+        [
+            ([-1, 1], "from -1 to 1"),
+            ([0, 256], "from 0 to 256"),
+            ([0, 65535], "from 0 to 65535"),
+            ([0, 5], "from 0 to 5"),
+            ([0, np.nan], "not finite"),
+            ([0, np.inf], "not finite"),
+        ],
+    )
+    def test_floats_of_no_known_range_are_refused(self, tmp_path, values, got):
+        Image.fromarray(np.array([values], np.float32)).save(tmp_path / "image.tif")
+        refused(tmp_path / "image.tif", got)
 
     def test_gray(self, read):
         image = Image.fromarray(np.array([[0, 100, 255]], dtype=np.uint8))
@@ -321,6 +417,188 @@ class TestStored:
 
         with pytest.raises(ImageError, match=r"^shard.tar:7.jpg: there is no such file"):
             read_image(Gone(b""))
+
+
+def png_chunk(kind, data, crc=None):
+    crc = crc32(kind + data) if crc is None else crc
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+
+class TestMetadata:
+    """What is not pixels does no harm, however damaged."""
+
+    # Written as a camera may: a height as a fraction, a width as text or negative, 72 dpi as -1/0.
+    @pytest.mark.parametrize(
+        "entry",
+        [
+            (0x0101, 5, 1, struct.pack("<II", 1, 0)),
+            (0x0100, 2, 4, b"abcd"),
+            (0x0100, 8, 1, struct.pack("<hh", -5, 0)),
+            (0x011A, 10, 1, struct.pack("<ii", -1, 0)),
+            (0x011A, 10, 1, struct.pack("<ii", -72, 1)),
+            (0x8769, 4, 1, struct.pack("<i", -1)),
+            (0x9286, 7, 2**31, bytes(4)),
+            (0x0213, 99, 7, bytes(4)),
+        ],
+    )
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+    def test_odd_exif_beside_an_orientation(self, read, kind, entry):
+        tag, of_kind, count, value = entry
+        place = 8 + 2 + 2 * 12 + 4
+        stored = struct.pack("<I", place) if len(value) > 4 else value
+        entries = sorted(
+            [
+                struct.pack("<HHI", tag, of_kind, count) + stored,
+                struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0),
+            ]
+        )
+        exif = b"II*\0\x08\0\0\0" + struct.pack("<H", 2) + b"".join(entries) + bytes(4)
+        exif += value if len(value) > 4 else b""
+        content = encoded(noise(), kind, exif=b"Exif\0\0" + exif)
+        assert read(content).shape == (3, 30, 20)
+
+    @pytest.mark.parametrize("size", [10, 2 << 20])
+    def test_texts_of_a_png_that_are_large_or_wrong(self, read, size):
+        """A checksum that is wrong, megabytes, and what unpacks to them."""
+        content = encoded(noise(), "PNG")
+        for chunk in (
+            png_chunk(b"tEXt", b"key\0" + b"x" * size, crc=1),
+            png_chunk(b"zTXt", b"key\0\0" + compress(bytes(size))),
+            png_chunk(b"iTXt", b"key\0\1\0\0\0" + compress(bytes(size))[:-3]),
+            png_chunk(b"iCCP", b"name\0\0" + b"no profile" * 9),
+        ):
+            whole = content[:33] + chunk + content[33:]
+            assert torch.equal(read(whole), pixels_of(noise()))
+
+    def test_pixels_of_a_png_that_are_wrong_are_still_refused(self, tmp_path):
+        content = encoded(noise(), "PNG")
+        text = png_chunk(b"zTXt", b"key\0\0" + compress(bytes(2 << 20)))
+        place = content.index(b"IDAT") + 20
+        broken = content[:33] + text + content[33:place] + b"\0\1\2\3" + content[place + 4 :]
+        (tmp_path / "image.png").write_bytes(broken)
+        refused(tmp_path / "image.png", "damaged")
+
+    def test_warnings_of_pillow_do_not_come_without_a_name(self, read, recwarn):
+        exif = b"Exif\0\0II*\0\x08\0\0\0\x63\0"  # 99 entries, and then the end
+        assert read(encoded(noise(), "JPEG", exif=exif)).shape == (3, 20, 30)
+        assert not [warning for warning in recwarn if "PIL" in str(warning.filename)]
+
+
+class TestKinds:
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            *(("a.avif", "AVIF"), ("a.jp2", "JPEG2000"), ("a.mpo", "MPO"), ("a", "JPEG")),
+            *(("a.tga", "TGA"), ("a.pgm", "PPM"), ("a.qoi", "QOI"), ("a.20240131", "PNG")),
+        ],
+    )
+    def test_what_pillow_reads(self, read, name, kind, tmp_path):
+        pixels = read(encoded(Image.new("RGB", (8, 6), RED), kind), name)
+        assert pixels.shape == (3, 6, 8)
+        assert np.abs(np.subtract(pixel(pixels, 3, 3), RED)).max() <= 8
+        assert list_folder(tmp_path).images == (tmp_path / name,)
+
+    def test_heif(self, read, tmp_path):
+        pillow_heif = pytest.importorskip("pillow_heif")
+        file = io.BytesIO()
+        pillow_heif.from_pillow(Image.new("RGB", (64, 48), RED)).save(file)
+        pixels = read(file.getvalue(), "a.HEIC")
+        assert pixels.shape == (3, 48, 64)
+        assert np.abs(np.subtract(pixel(pixels, 9, 9), RED)).max() <= 8
+        assert list_folder(tmp_path).images == (tmp_path / "a.HEIC",)
+
+    def test_heif_without_its_library(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "pillow_heif", None)
+        monkeypatch.setattr("didvit.data.kinds.reads_heif", lambda: False)
+        (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+        refused(tmp_path / "a.heic", "install pillow-heif: pip install '.[heif]'")
+        (of,) = list_folder(tmp_path).passed_over
+        assert of.paths == (tmp_path / "a.heic",)
+        assert "1 file (1 .heic) passed over" in str(of)
+        assert "install pillow-heif" in str(of)
+
+
+class TestJpegDamage:
+    def photograph(self):
+        y, x = np.mgrid[:160, :240]
+        waves = np.stack([y + x, 2 * y, 255 - x], -1) + 40 * np.sin(x / 5)[..., None]
+        return waves.clip(0, 255).astype(np.uint8)
+
+    @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+    def test_garbage_from_the_middle_on(self, tmp_path, options):
+        content = encoded(Image.fromarray(self.photograph()), "JPEG", quality=90, **options)
+        middle = len(content) // 2
+        noise = np.random.default_rng(3).integers(0, 256, len(content) - middle - 2, np.uint8)
+        path = tmp_path / "image.jpg"
+        path.write_bytes(content[:middle] + noise.tobytes() + content[-2:])
+        refused(path, "the image is damaged")
+
+    def test_data_that_end_too_early(self, tmp_path):
+        """Without a wrong marker: decoders fill up with gray."""
+        content = encoded(Image.fromarray(self.photograph()), "JPEG", quality=90)
+        path = tmp_path / "image.jpg"
+        path.write_bytes(content[: len(content) // 2] + content[-2:])
+        refused(path, "the image is damaged (its compressed pixels end too early)")
+
+    @pytest.mark.parametrize("size", [(240, 160), (17, 9), (1, 1), (8, 8)])
+    def test_gray_images_are_whole(self, read, size):
+        gray = Image.new("RGB", size, (128, 128, 128))
+        assert read(encoded(gray, "JPEG")).unique().tolist() == [128]
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"progressive": True}, {"optimize": True}, {"restart_marker_rows": 1}, {"quality": 5}],
+    )
+    def test_whole_images_and_what_stands_behind_them(self, read, options):
+        content = encoded(Image.fromarray(self.photograph()), "JPEG", **options)
+        expected = pixels_of(Image.open(io.BytesIO(content)))
+        assert torch.equal(read(content), expected)
+        assert torch.equal(read(content + b"\xff\x12 video of a telephone"), expected)
+
+    def test_restarts_out_of_order(self, tmp_path):
+        content = encoded(Image.fromarray(self.photograph()), "JPEG", restart_marker_rows=1)
+        place = content.index(b"\xff\xd2")
+        (tmp_path / "image.jpg").write_bytes(content[:place] + b"\xff\xd5" + content[place + 2 :])
+        refused(tmp_path / "image.jpg", f"garbage at byte {place:,} of {len(content):,}")
+
+
+class TestArrays:
+    @pytest.mark.parametrize(
+        ("array", "expected"),
+        [
+            (np.array([[0, 100, 255]], np.uint8), [0, 100, 255]),
+            (np.array([[[0], [100]]], np.uint8), [0, 100]),
+            (np.array([[0, 32768, 65535]], np.uint16), [0, 128, 255]),
+            (np.array([[False, True]]), [0, 255]),
+            (np.array([[0.0, 0.5, 1.0]], np.float64), [0, 128, 255]),
+            (np.array([[[0, 0, 0, 255], [0, 0, 0, 0], [0, 0, 0, 51]]], np.uint8), [0, 255, 204]),
+        ],
+    )
+    def test_gray_and_more(self, array, expected):
+        assert array_pixels(array).tolist() == [[expected]] * 3
+
+    def test_rgb_is_copied(self):
+        array = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
+        pixels = array_pixels(array)
+        assert np.array_equal(pixels.permute(1, 2, 0).numpy(), array)
+        array[:] = 0
+        assert pixels.any()
+
+    @pytest.mark.parametrize(
+        ("array", "reason"),
+        [
+            (np.zeros((3, 40, 50), np.uint8), "its channels come first: pass array.transpose"),
+            (np.zeros((40, 50, 2), np.uint8), "got an array (40, 50, 2) of uint8; expected gray"),
+            (np.zeros((0, 50, 3), np.uint8), "not empty"),
+            (np.zeros((4, 5, 3), np.int64), "expected uint8, uint16, floats in [0, 1] or booleans"),
+            (np.full((4, 5, 3), 300.0), "floats from 300 to 300"),
+            (np.full((4, 5, 3), -0.5), "floats from -0.5 to -0.5"),
+        ],
+    )
+    def test_refused(self, array, reason):
+        with pytest.raises(ImageError) as caught:
+            array_pixels(array)
+        assert reason in str(caught.value)
 
 
 def reduced(height, width, least_size):

@@ -1,4 +1,8 @@
 import dataclasses
+import multiprocessing
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -8,9 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from didvit.data.images import read_image
-from didvit.data.stream import Batch, TrainingStream, read_in_order
+from didvit.data.stream import Batch, TrainingStream, read_each, read_in_order
 from didvit.data.table import DataError, Table
 from didvit.data.transforms import TRAIN_TRANSFORMS
+from didvit.data.workers import WorkerError
 
 COUNT = 7
 
@@ -241,6 +246,63 @@ def test_reading_in_order(broken_table, batch_size, workers):
             assert "empty" in item
         else:
             assert torch.equal(item, read_image(path))
+
+
+def slow(image):
+    time.sleep(0.05)
+    return str(image)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed otherwise here")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGSEGV"])
+def test_a_worker_that_dies_is_an_error_at_once(number):
+    """The other one ignores SIGTERM, and was waited for without end."""
+    before = signal.getsignal(signal.SIGCHLD)
+    batches = read_each(range(2000), slow, 4, workers=2)
+    next(batches)
+    assert signal.getsignal(signal.SIGCHLD) == before  # an error comes where it is asked for
+    first, second = multiprocessing.active_children()[-2:]
+    os.kill(second.pid, getattr(signal, number))
+    with pytest.raises(
+        WorkerError, match=rf"a process that reads images died \({number}\); "
+    ) as error:
+        list(batches)
+    assert "--workers 0" in str(error.value)
+    first.join(5)
+    assert not first.is_alive()
+    assert isinstance(error.value, OSError)  # which the command reports in a line
+
+
+@pytest.mark.timeout(60)
+def test_workers_end_with_the_iterator():
+    batches = read_each(range(2000), slow, 4, workers=2)
+    next(batches)
+    workers = multiprocessing.active_children()[-2:]
+    assert all(worker.is_alive() for worker in workers)
+    batches.close()
+    assert not any(worker.is_alive() for worker in workers)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed otherwise here")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_workers_leave_a_signal_to_end_to_the_process_that_asked_for_them(number):
+    batches = read_each(range(40), slow, 4, workers=2)
+    next(batches)
+    for worker in multiprocessing.active_children()[-2:]:
+        os.kill(worker.pid, number)
+    assert len(list(batches)) == 9
+
+
+def test_ten_thousand_labels_take_no_matrix(table):
+    labels = tuple(f"label {i}" for i in range(10_000))
+    images = table.images * 10_000
+    large = Table(images, (frozenset(labels[:3]),) * len(images), labels)
+    stream = TrainingStream(large, seed=5)
+    batch = next(stream.batches(0, 1, 4))
+    assert batch.targets.shape == (4, 10_000)
+    assert batch.targets.sum(1).tolist() == [3] * 4
 
 
 def test_reading_nothing():

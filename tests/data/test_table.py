@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import refusals
-from didvit.data.shards import TarMember
-from didvit.data.table import DataError, Entry, Listing, Table, join, read_table
+from didvit.data.datasets import read_dataset, read_datasets
+from didvit.data.formats.shards import TarMember
+from didvit.data.table import DataError, Entry, Listing, Table, join
 
 
 @pytest.fixture
@@ -28,13 +29,18 @@ def write(tmp_path):
     return write_csv
 
 
-refused = partial(refusals.refused, read=read_table)
+def read(paths, labels=None):
+    """One table of one file or several."""
+    return read_datasets(paths if isinstance(paths, list) else [paths], labels)
+
+
+refused = partial(refusals.refused, read=read)
 
 
 class TestRead:
     def test_a_table(self, write, tmp_path):
         path = write("images/0.jpg,cat|dog", "images/1.jpg,", "images/2.jpg,ant")
-        table = read_table(path)
+        table = read_dataset(path)
         assert len(table) == 3
         assert table.images == tuple(tmp_path / "images" / f"{i}.jpg" for i in range(3))
         assert table.image_labels == ({"cat", "dog"}, set(), {"ant"})
@@ -43,59 +49,59 @@ class TestRead:
 
     def test_given_labels_set_the_order_and_may_be_more(self, write):
         path = write("images/0.jpg,cat|dog", "images/1.jpg,dog")
-        table = read_table(path, ["dog", "eel", "cat"])
+        table = read_dataset(path, ["dog", "eel", "cat"])
         assert table.labels == ("dog", "eel", "cat")
         assert table.targets.tolist() == [[1, 0, 1], [1, 0, 0]]
 
     def test_with_given_labels_no_image_needs_one(self, write):
-        table = read_table(write("images/0.jpg,"), ["cat"])
+        table = read_dataset(write("images/0.jpg,"), ["cat"])
         assert table.targets.tolist() == [[0]]
 
     def test_a_byte_order_mark_is_no_part_of_the_header(self, write):
         path = write("images/0.jpg,cat")
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-        assert read_table(path).labels == ("cat",)
+        assert read_dataset(path).labels == ("cat",)
 
     @pytest.mark.parametrize("end", ["\r\n", "\r", "\n"])
     def test_line_ends(self, write, end):
-        table = read_table(write("images/0.jpg,cat|dog", "images/1.jpg,dog", end=end))
+        table = read_dataset(write("images/0.jpg,cat|dog", "images/1.jpg,dog", end=end))
         assert table.image_labels == ({"cat", "dog"}, {"dog"})
 
     def test_a_missing_last_line_end_and_blank_lines(self, write):
         path = write("images/0.jpg,cat", "", "images/1.jpg,dog")
         path.write_bytes(path.read_bytes().rstrip())
-        assert len(read_table(path)) == 2
+        assert len(read_dataset(path)) == 2
 
     def test_spaces_around_labels_and_paths(self, write):
-        table = read_table(write(" images/0.jpg , traffic light |  cat ", "images/1.jpg,   "))
+        table = read_dataset(write(" images/0.jpg , traffic light |  cat ", "images/1.jpg,   "))
         assert table.image_labels == ({"traffic light", "cat"}, set())
         assert table.images[0].name == "0.jpg"
 
     def test_labels_repeated_or_empty_within_a_cell(self, write):
-        table = read_table(write("images/0.jpg,cat|cat||dog|"))
+        table = read_dataset(write("images/0.jpg,cat|cat||dog|"))
         assert table.image_labels == ({"cat", "dog"},)
         assert table.targets.tolist() == [[1, 1]]
 
     def test_quoted_cells(self, write, tmp_path):
         (tmp_path / "images" / "a, b.jpg").touch()
-        table = read_table(write('"images/a, b.jpg","salt, pepper|cat"'))
+        table = read_dataset(write('"images/a, b.jpg","salt, pepper|cat"'))
         assert table.image_labels == ({"salt, pepper", "cat"},)
 
     def test_labels_of_any_script(self, write):
-        assert read_table(write("images/0.jpg,猫|Käse")).labels == ("Käse", "猫")
+        assert read_dataset(write("images/0.jpg,猫|Käse")).labels == ("Käse", "猫")
 
     def test_columns_in_another_order_and_others_besides(self, write):
         path = write("cat,7,images/0.jpg", header="labels,id,image")
-        assert read_table(path).image_labels == ({"cat"},)
+        assert read_dataset(path).image_labels == ({"cat"},)
 
     def test_absolute_paths(self, write, tmp_path):
         image = tmp_path / "images" / "0.jpg"
-        assert read_table(write(f"{image},cat", name="other/table.csv")).images == (image,)
+        assert read_dataset(write(f"{image},cat", name="other/table.csv")).images == (image,)
 
     def test_several_files_each_relative_to_its_own_folder(self, write):
         one = write("images/0.jpg,cat|dog")
         two = write("../images/1.jpg,ant", name="other/table.csv")
-        table = read_table([one, two])
+        table = read_datasets([one, two])
         assert [image.resolve() for image in table.images] == [
             one.parent.resolve() / "images" / f"{i}.jpg" for i in range(2)
         ]
@@ -145,13 +151,41 @@ class TestJoin:
         listings = [
             listing(tmp_path, "csv", {"eel", "zebra"}),
             listing(tmp_path, "voc", {"person"}, labels=("person", "cat"), ordered=True),
-            listing(tmp_path, "columns", {"bee"}, labels=("fly", "bee", "cat")),
+            listing(tmp_path, "classes", {"bee"}, labels=("fly", "bee", "cat")),
             listing(tmp_path, "coco", set(), labels=("dog", "cat"), ordered=True),
         ]
         table = join(listings)
         assert table.labels == ("person", "cat", "dog", "bee", "eel", "fly", "zebra")
         assert table.image_labels == ({"eel", "zebra"}, {"person"}, {"bee"}, set())
-        assert table.unknown == ()
+        declared = ({"person", "cat"}, {"fly", "bee", "cat"}, {"dog", "cat"})
+        assert table.unknown == (set(), *(set(table.labels) - labels for labels in declared))
+
+    def test_what_a_data_set_does_not_declare_is_unknown_of_its_images(self, tmp_path):
+        """Two tables with other columns: neither says a word of the other's labels."""
+        (tmp_path / "a.jpg").touch()
+        (tmp_path / "b.jpg").touch()
+        (tmp_path / "one.csv").write_text("image,cat,dog\na.jpg,1,0\n")
+        (tmp_path / "two.csv").write_text("image,bus,cat\nb.jpg,1,\n")
+        table = read_datasets([tmp_path / "one.csv", tmp_path / "two.csv"])
+        assert table.labels == ("cat", "dog", "bus")
+        assert table.targets.tolist() == [[1, 0, -1], [-1, -1, 1]]
+        assert any("one.csv: 1 label of the others ('bus')" in note for note in table.notes)
+        for_model = read_dataset(tmp_path / "one.csv", ["bus", "cat", "dog"])
+        assert for_model.targets.tolist() == [[-1, 1, 0]]
+
+    def test_where_labels_are_not_declared_the_others_are_absent_which_is_said(self, tmp_path):
+        table = join([listing(tmp_path, "x", {"cat"}), listing(tmp_path, "y", {"bus"})])
+        assert table.targets.tolist() == [[0, 1], [1, 0]]
+        assert len(table.notes) == 2
+        assert "x: 1 label of the others ('bus'): " in table.notes[0]
+        assert "taken as absent" in table.notes[0]
+        assert join([listing(tmp_path, "x", {"cat"})], ["bus", "cat"]).notes == ()
+
+    def test_notes_and_problems_are_those_of_all_once(self, tmp_path):
+        one = listing(tmp_path, "x", {"cat"}, notes=("a", "b"), problems=("p",))
+        two = listing(tmp_path, "y", {"cat"}, notes=("b",), problems=("p", "q"))
+        table = join([one, two])
+        assert (table.notes, table.problems) == (("a", "b"), ("p", "q"))
 
     def test_declared_labels_suffice(self, tmp_path):
         table = join([listing(tmp_path, "x", set(), labels=("b", "a"))])
@@ -172,6 +206,7 @@ class TestJoin:
             join([Listing("y", [guess])], ["cat", "dog"])
 
     def test_a_label_cannot_be_both(self, tmp_path):
+        (tmp_path / "y.jpg").touch()
         both = Entry("place", tmp_path / "y.jpg", frozenset({"cat"}), frozenset({"cat", "dog"}))
         with pytest.raises(DataError, match="place: 'cat' is both a label and unknown"):
             join([Listing("y", [both])])
@@ -179,7 +214,7 @@ class TestJoin:
     def test_missing_images_are_counted_over_all(self, tmp_path):
         gone = listing(tmp_path, "gone", {"cat"}, {"cat"}, folder=tmp_path / "pictures")
         (tmp_path / "gone1.jpg").unlink()
-        with pytest.raises(DataError, match=r"gone 1: .*gone1\.jpg \(1 of 3 .*pictures"):
+        with pytest.raises(DataError, match=r"gone 1: .*gone1\.jpg; .*pictures \(1 of 3 "):
             join([listing(tmp_path, "here", {"cat"}), gone])
 
     def test_missing_images_may_be_kept_while_there_are_others(self, tmp_path):
@@ -222,17 +257,17 @@ class TestRefused:
         refused(paths, str(tmp_path / "none.csv"), "there is no such file")
 
     def test_folder(self, tmp_path):
-        refused(tmp_path, str(tmp_path), "cannot be read as a CSV file")
+        refused(tmp_path, str(tmp_path), "a folder of an unknown format")
 
     def test_path_through_a_file(self, write):
         path = write("images/0.jpg,cat")
         refused(path / "table.csv", str(path / "table.csv"))
 
-    @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+    @pytest.mark.parametrize("encoding", ["utf-16-le", "latin-1"])
     def test_other_encodings(self, write, encoding):
         path = write()
         path.write_bytes("image,labels\nimages/0.jpg,Käse\n".encode(encoding))
-        refused(path, str(path), "UTF-8")
+        refused(path, str(path), "line", "save it with the encoding UTF-8")
 
     def test_empty_file(self, write):
         path = write()
@@ -243,8 +278,8 @@ class TestRefused:
         ("header", "missing"),
         [
             ("file,labels", "'image'"),
-            ("image,label", "'labels'"),
-            ("image;labels", "'image'"),
+            ("image,animals", "'labels'"),
+            ("image:labels", "'image'"),
             ("images/0.jpg,cat", "'image'"),
         ],
     )
@@ -312,7 +347,7 @@ class TestRefused:
 
     def test_unclosed_quote(self, write):
         path = write('"images/0.jpg,cat', *["images/1.jpg,cat"] * 400)
-        refused(path, str(path))
+        refused(path, f"{path}, line 2: a quote is opened there and not closed")
 
     def test_labels_that_the_model_lacks(self, write):
         path = write("images/0.jpg,cat", "images/1.jpg,cat|eel|dog")
@@ -320,7 +355,7 @@ class TestRefused:
 
     def test_labels_differing_in_case_are_different(self, write):
         path = write("images/0.jpg,Cat")
-        refused(path, f"{path}, line 2", "'Cat'", labels=["cat"])
+        refused(path, f"{path}, line 2", "is 'Cat' the label 'cat'?", labels=["dog", "cat"])
 
     def test_is_a_value_error(self):
         assert issubclass(DataError, ValueError)
@@ -329,7 +364,7 @@ class TestRefused:
 @pytest.fixture(scope="module")
 def coco18_tables(coco18):
     lines = (coco18 / "categories.txt").read_text().splitlines()
-    return {name: read_table(coco18 / f"{name}.csv", lines) for name in ("train", "val", "test")}
+    return {name: read_dataset(coco18 / f"{name}.csv", lines) for name in ("train", "val", "test")}
 
 
 class TestCoco18:
@@ -343,7 +378,7 @@ class TestCoco18:
 
     def test_every_label_occurs_in_every_split(self, coco18_tables, coco18):
         for name, table in coco18_tables.items():
-            assert read_table(coco18 / f"{name}.csv").labels == tuple(sorted(table.labels))
+            assert read_dataset(coco18 / f"{name}.csv").labels == tuple(sorted(table.labels))
             assert table.targets.any(0).all()
 
     def test_splits_are_disjoint(self, coco18_tables):
@@ -357,6 +392,6 @@ class TestCoco18:
             assert present - {"person"}
 
     def test_train_and_its_supplement_are_one_table(self, coco18):
-        table = read_table([coco18 / "train.csv", coco18 / "train_extra.csv"])
+        table = read_datasets([coco18 / "train.csv", coco18 / "train_extra.csv"])
         assert len(table) == 9000
         assert len(table.labels) == 18

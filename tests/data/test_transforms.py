@@ -10,7 +10,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from didvit.config import TrainConfig
+from didvit.config import DataConfig
 from didvit.data.transforms import (
     OFFSETS,
     SCALES,
@@ -228,7 +228,7 @@ SIZES = [(1, 1), (1, 500), (500, 1), (2, 2), (37, 53), (64, 48)]
 
 
 def test_there_is_a_transform_for_every_choice_of_the_configuration():
-    assert set(get_args(get_type_hints(TrainConfig)["train_transform"])) == set(TRAIN_TRANSFORMS)
+    assert set(get_args(get_type_hints(DataConfig)["augmentation"])) == set(TRAIN_TRANSFORMS)
 
 
 @pytest.mark.parametrize("name", TRAIN_TRANSFORMS)

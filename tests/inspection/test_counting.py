@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 from itertools import pairwise
@@ -7,9 +8,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from didvit.data.table import Table, read_table
+from didvit.data.datasets import read_dataset
+from didvit.data.findings import FEW
+from didvit.data.table import Table
 from didvit.inspection.counting import inspect
-from didvit.inspection.report import FEW, LabelPair, Range
+from didvit.inspection.report import FEW_IMAGES, LISTED_PAIRS, Range
 from didvit.inspection.tables import SHOWN, inspection_tables
 
 
@@ -73,7 +76,8 @@ class TestLabels:
         assert report.labels == ("c", "a", "b")
         assert report.splits["train"].positives == {"c": 2, "a": 1, "b": 0}
         assert report.splits["val"].positives == {"c": 0, "a": 0, "b": 1}
-        assert report.cooccurrence.tolist() == [[2, 1, 0], [1, 1, 0], [0, 0, 1]]
+        together, _ = report.cooccurrence.matrix([0, 1, 2])
+        assert together.tolist() == [[2, 1, 0], [1, 1, 0], [0, 0, 1]]
 
     def test_missing_and_rare(self, picture):
         report = inspect(
@@ -84,32 +88,6 @@ class TestLabels:
         )
         assert report.missing == {"train": ("c",), "val": ("b",)}  # d is nowhere
         assert report.rare == {"train": ("b",), "val": ("a",)}
-
-    def test_cooccurrence_against_loops(self, picture):
-        rng = np.random.default_rng(0)
-        targets = rng.integers(-1, 2, (30, 4))
-        names = [[{x for x, t in zip("abcd", row, strict=True) if t == v} for row in targets]
-                 for v in (1, -1)]  # fmt: skip
-        report = inspect({"all": table([picture] * 30, names[0], "abcd", names[1])})
-        for a in range(4):
-            for b in range(4):
-                both = sum(row[a] == 1 and row[b] == 1 for row in targets)
-                given = sum(row[a] == 1 and row[b] >= 0 for row in targets)
-                assert report.cooccurrence[a, b] == both
-                assert report.conditional[a, b] == both / given
-
-    def test_conditional_of_nothing_is_nan(self, picture):
-        report = inspect({"all": table([picture], ["a"], "ab", ["b"])})
-        np.testing.assert_array_equal(report.conditional, [[1, np.nan], [np.nan, np.nan]])
-
-    def test_strongest_pairs(self, picture):
-        image_labels = ["ab"] * 6 + ["a"] * 6 + ["bc"] * 2 + ["b"] * 12 + ["d"] * FEW
-        report = inspect({"all": table([picture] * len(image_labels), image_labels, "abcd")})
-        assert report.strongest_pairs == [  # c has too few images to come first
-            LabelPair("a", "b", 6, 6 / 12),
-            LabelPair("b", "a", 6, 6 / 20),
-            LabelPair("b", "c", 2, 2 / 20),
-        ]
 
 
 class TestImages:
@@ -225,36 +203,86 @@ class TestReport:
         assert report.duplicates == ()
 
     def test_labels_that_training_lacks_are_a_problem(self, save):
-        train, val = table([save("0.png", 0)], "a"), table([save("1.png", 1)], "b")
+        train = table([save("0.png", 0), save("1.png", 1)], ["a", ""])
+        val = table([save("2.png", 2), save("3.png", 3)], ["b", ""])
         (problem,) = inspect({"train": train, "val": val}).problems
-        assert problem.startswith("train has no image with b, which other splits have; ")
+        assert problem.startswith("train has no image with 'b', which other data sets have; ")
+
+    def test_a_set_without_any_label_is_a_problem(self, save):
+        (problem,) = inspect({"train": table([save("0.png", 0)], [""])}).problems
+        assert problem == "train: no image has any of the 3 labels"
+
+    def test_a_label_that_no_image_lacks_is_a_problem(self, save):
+        images = [save("0.png", 0), save("1.png", 1)]
+        (problem,) = inspect({"train": table(images, ["a", "ab"], unknown=["b", ""])}).problems
+        assert problem.startswith("train: 2 labels that no image is known to lack: 'a', 'b'; ")
+
+    def test_labels_of_other_splits(self, picture):
+        """That validation does not even declare a label is found too."""
+        train = table_of_counts(picture, "ab", a=FEW, b=FEW)
+        val = table_of_counts(picture, ["A", "b"], A=2, b=2)
+        warnings = inspect({"train": train, "val": val}).warnings
+        assert warnings[0] == "val: 1 label that no image has: 'a'"
+        assert "'a' and 'A'" in warnings[1]
+
+    def test_problems_of_the_reader_and_warnings(self, picture):
+        many = table([picture] * FEW_IMAGES, [""] + ["abc"] * (FEW_IMAGES - 1))
+        few = table([picture] * (FEW_IMAGES - 1), ["ab", "c"] + [""] * (FEW_IMAGES - 3))
+        told = dataclasses.replace(many, notes=("assumed",), problems=("passed over",))
+        report = inspect({"train": told, "val": few})
+        shared, problem = report.problems
+        assert shared.startswith("train and val share images")
+        assert problem == "passed over"
+        assert report.warnings == (
+            "assumed",
+            f"val has {FEW_IMAGES - 1} images, which is few: results will vary with chance",
+        )
+        assert report.summary == (
+            f"{2 * FEW_IMAGES - 1} images in 2 data sets with 3 labels: 0 unreadable images, "
+            "2 problems, 2 warnings"
+        )
 
     def test_as_json(self, save, tmp_path):
         (tmp_path / "bad.png").touch()
         images = [save("0.png", 0), save("1.png", 0), tmp_path / "bad.png"]
-        report = inspect({"train": table(images, ["ab", "a", ""]), "val": table(images[:1], "c")})
+        train = table(images, ["ab", "a", ""])
+        val = table(images[:2], ["c", ""], unknown=["a", ""])
+        report = inspect({"train": train, "val": val})
         values = json.loads(json.dumps(report.to_dict(), allow_nan=False))
         assert values["problems"] == list(report.problems)
+        assert values["warnings"] == list(report.warnings)
         assert values["splits"]["train"]["sizes"]["width"] == {
             "least": 80, "median": 80, "greatest": 80,
         }  # fmt: skip
         assert values["overall"]["positives"] == {"a": 2, "b": 1, "c": 1}
         assert values["missing_labels"] == {"train": ["c"], "val": ["a", "b"]}
-        assert values["cooccurrence"] == [[2, 1, 0], [1, 1, 0], [0, 0, 1]]
+        assert values["cooccurrence"] == [{"labels": ["a", "b"], "num_images": 1}]
         assert {"splits": ["train", "val"], "exact": 1, "near": 0} in values["shared"]
         (duplicates,) = values["duplicates"]
         assert duplicates["images"][2] == {"split": "val", "image": str(images[0])}
         assert values["shorter_sides"] == {
             "edges": [70, 71],
-            "counts": {"train": [2], "val": [1]},
+            "counts": {"train": [2], "val": [2]},
         }
+
+    def test_ten_thousand_labels(self, picture):
+        """The matrix of these alone would be 800 MB."""
+        labels = [f"label number {i}" for i in range(10_000)]
+        rng = np.random.default_rng(0)
+        image_labels = [rng.choice(labels, 600).tolist() for _ in range(11)] + [[]]
+        unknown = [[]] * 11 + [labels]
+        report = inspect({"train": table([picture] * 12, image_labels, labels, unknown)})
+        text = json.dumps(report.to_dict(), indent=2)
+        assert len(text) < 3e6
+        assert len(json.loads(text)["cooccurrence"]) == LISTED_PAIRS
+        assert sum(part.row_count for part in inspection_tables(report)) < 200
 
     def test_workers_change_nothing(self, save):
         tables = {"train": table([save("0.png", 0), save("1.png", 1)], "ab")}
         assert inspect(tables, workers=1).to_dict() == inspect(tables).to_dict()
 
     def test_real_photographs(self, coco18):
-        report = inspect({"val": read_table(coco18 / "val.csv")})
+        report = inspect({"val": read_dataset(coco18 / "val.csv")})
         assert report.problems == report.duplicates == ()
         assert report.overall.sizes.width.greatest == report.overall.sizes.height.greatest == 320
 

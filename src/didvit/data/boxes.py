@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from didvit.data.coco import coco_splits, find_instances, image_folder, open_instances
 from didvit.data.datasets import parse_spec
+from didvit.data.formats.coco import coco_splits, find_instances, image_folder, open_instances
+from didvit.data.formats.voc import LABELS as VOC_LABELS
+from didvit.data.formats.voc import find_list, find_voc, read_list
+from didvit.data.formats.xml import read_annotation
 from didvit.data.table import DataError, split_error
-from didvit.data.voc import LABELS as VOC_LABELS
-from didvit.data.voc import find_list, find_voc, read_annotation, read_list
+from didvit.data.wording import first_few
 
 Box = tuple[float, float, float, float]
 
@@ -71,7 +73,7 @@ def read_boxes(spec: str | Path, labels: tuple[str, ...]) -> tuple[AnnotatedImag
     """
     path, split = parse_spec(spec)
     if path.is_dir() and (year := find_voc(path)):
-        images = _read_voc(year, split, _columns(VOC_LABELS, labels, path))
+        images = _read_voc(year, split, labels)
     elif path.is_dir() and coco_splits(path):
         images = _read_coco(find_instances(path, split), labels)
     elif path.is_file() and path.suffix.lower() == ".json":
@@ -85,7 +87,7 @@ def read_boxes(spec: str | Path, labels: tuple[str, ...]) -> tuple[AnnotatedImag
         )
     images = tuple(image for image in images if image.boxes)
     if not images:
-        raise DataError(f"{spec}: no image has an object of the labels {', '.join(labels)}")
+        raise DataError(f"{spec}: no image has an object of the labels {first_few(labels)}")
     return images
 
 
@@ -97,17 +99,20 @@ def _columns(known: tuple[str, ...], labels: tuple[str, ...], path: Path) -> dic
     columns = {label: i for label, i in found.items() if i is not None}
     if not columns:
         raise DataError(
-            f"{path}: none of its labels ({', '.join(known)}) is among the labels to look for "
-            f"({', '.join(labels)}); use data that has some of them"
+            f"{path}: none of its labels ({first_few(known)}) is among the labels to look for "
+            f"({first_few(labels)}); use data that has some of them"
         )
     return columns
 
 
-def _read_voc(year: Path, split: str | None, columns: dict[str, int]) -> list[AnnotatedImage]:
+def _read_voc(year: Path, split: str | None, labels: tuple[str, ...]) -> list[AnnotatedImage]:
+    names = [name for _, name in read_list(find_list(year, split))]
+    paths = [year / "Annotations" / f"{name}.xml" for name in names]
+    annotations = [read_annotation(path) for path in paths]
+    own = {item.label for _, objects in annotations for item in objects}.difference(VOC_LABELS)
+    columns = _columns((*VOC_LABELS, *sorted(own)), labels, year)
     images = []
-    for _, name in read_list(find_list(year, split)):
-        path = year / "Annotations" / f"{name}.xml"
-        annotation, annotated = read_annotation(path)
+    for name, path, (annotation, annotated) in zip(names, paths, annotations, strict=True):
         objects = [
             (_voc_box(element, path), columns[label])
             for label, is_difficult, element in annotated
@@ -134,21 +139,18 @@ def _numbers(element: ElementTree.Element, names: tuple[str, ...], path: Path) -
 
 def _read_coco(path: Path, labels: tuple[str, ...]) -> list[AnnotatedImage]:
     with open_instances(path) as content:
-        categories = {item["id"]: item["name"] for item in content["categories"]}
-        objects = {item["id"]: [] for item in content["images"]}
-        columns = _columns(tuple(categories.values()), labels, path)
-        for item in content["annotations"]:
-            column = columns.get(categories[item["category_id"]])
+        objects: dict[int | str, list[tuple[Box, int]]] = {image: [] for image in content.images}
+        columns = _columns(tuple(content.categories.values()), labels, path)
+        for item in content.annotations:
+            column = columns.get(content.categories[item["category_id"]])
             if column is not None and not item.get("iscrowd", 0):
                 x, y, width, height = map(float, item["bbox"])
                 objects[item["image_id"]].append(((x, y, x + width, y + height), column))
+        names = [item["file_name"] for item in content.images.values()]
+        folder, _ = image_folder(path, names)
         return [
-            _annotated(
-                image_folder(path) / item["file_name"],
-                (item["height"], item["width"]),
-                objects[item["id"]],
-            )
-            for item in content["images"]
+            _annotated(folder / item["file_name"], (item["height"], item["width"]), objects[image])
+            for image, item in content.images.items()
         ]
 
 

@@ -1,27 +1,47 @@
 """Images, from files of their own or out of larger ones, as upright RGB pixels."""
 
+import os
+import stat
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
-from typing import Protocol, Self
+from typing import BinaryIO, Protocol, Self
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
+from didvit.data.damage import (
+    END_OF_CODESTREAM,
+    JPEG_2000_STARTS,
+    JPEG_START,
+    ends_gray,
+    lengthened,
+    look_at_jpeg,
+    without_png_metadata,
 )
-"""Files of a folder that count as images."""
+from didvit.data.kinds import HEIF_MEND, RAW_MEND, RAW_SUFFIXES, is_heif_or_avif
+from didvit.data.pixels import ImageError, orientation_of, pixels_of
 
+MAX_PIXELS = 300_000_000
+"""Pixels of the largest image that is read: telephones take photographs of 200 million. Another
+limit is set by the environment variable ``DIDVIT_MAX_PIXELS``, or by ``PIL.Image.MAX_IMAGE_PIXELS``
+where that is changed."""
 
-class ImageError(ValueError):
-    """An image cannot be read; the message names it and says why."""
+LIMIT_VARIABLE = "DIDVIT_MAX_PIXELS"
+PILLOW_LIMIT = 89_478_485
+"""Pillow's own limit, unless somebody changes it."""
+
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How the files of TIFF and BigTIFF begin."""
+
+_opening = threading.Lock()
+_silencing = threading.Lock()
 
 
 class StoredImage(Protocol):
@@ -49,6 +69,8 @@ def read_image(
 ) -> UInt8[Tensor, "3 H W"]:
     """The pixels of an image: RGB, upright, the first frame of an animation.
 
+    Metadata that cannot be read do no harm, as long as the pixels are whole.
+
     Args:
         image: A file, or an image inside one.
         least_size: Height and width, of the upright image, that are enough. A JPEG is then decoded
@@ -56,36 +78,45 @@ def read_image(
             that costs a fraction of the time. Other kinds, and None: full size.
 
     Raises:
-        ImageError: The file is missing, empty, damaged, not an image, or too large to be safe.
+        ImageError: The file is missing, empty, damaged, not an image, or has more than `MAX_PIXELS`
+            pixels.
     """
-    with _image_errors(str(image)), warnings.catch_warnings():
-        # Twice Pillow's limit raises, and once warns: a picture that large is refused at once.
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(_file_of(image)) as opened:
-            if least_size:
-                _decode_at_least(opened, *least_size)
-            return pixels_of(opened)
+    name = os.fspath(image) if isinstance(image, PathLike) else str(image)
+    with _image_errors(name), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of metadata, without the image's name
+        with _open_file(image) as file:
+            start = file.read(16)
+            file.seek(0)
+            _check_kind(name, start)
+            if start.startswith(JPEG_START):
+                return _decode_jpeg(file.read(), least_size)
+            if start.startswith(TIFF_STARTS):
+                with _silent_libtiff():
+                    return _decode(file, least_size)
+            if start.startswith(JPEG_2000_STARTS) and END_OF_CODESTREAM not in file.read():
+                raise ImageError("the image is damaged (its compressed pixels end too early)")
+            file.seek(0)
+            try:
+                return _decode(file, least_size)
+            except ImageError:
+                raise
+            # Pillow raises nearly anything at damaged files.
+            except Exception as error:
+                file.seek(0)
+                if isinstance(error, MemoryError) or not start.startswith(b"\x89PNG"):
+                    raise
+                whole = without_png_metadata(file.read())
+                return _decode(BytesIO(whole or b""), least_size)
 
 
-def _file_of(image: str | PathLike[str] | StoredImage) -> Path | BytesIO:
-    if isinstance(image, str | PathLike):
-        path = Path(image)
-        if not path.stat().st_size:
-            raise ImageError(f"{image}: the file is empty")
-        return path
-    content = image.read()
-    if not content:
-        raise ImageError(f"{image}: the file is empty")
-    return BytesIO(content)
+def content_of(image: str | PathLike[str] | StoredImage) -> bytes:
+    """The bytes of an image file.
 
-
-def _decode_at_least(image: Image.Image, height: int, width: int) -> None:
-    """Have a JPEG decoded at the smallest scale at which both sides suffice."""
-    if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8):  # it lies on its side
-        height, width = width, height
-    # Pillow takes the largest of 8, 4, 2 and 1 that goes into both ratios of sides, rounded down,
-    # and does nothing to other kinds.
-    image.draft(None, (width, height))
+    Raises:
+        ImageError: The file is missing, empty or not a regular file.
+    """
+    with _image_errors(str(image)), _open_file(image) as file:
+        return file.read()
 
 
 def decode(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
@@ -94,48 +125,133 @@ def decode(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
     Raises:
         ImageError: Its pixels cannot be had.
     """
-    with _image_errors(getattr(image, "filename", "") or "an image"):
+    with _image_errors(str(getattr(image, "filename", "")) or "an image"):
         return pixels_of(image)
+
+
+def _decode(file: BinaryIO, least_size: tuple[int, int] | None) -> UInt8[Tensor, "3 H W"]:
+    with _open_image(file) as opened:
+        if least_size:
+            _decode_at_least(opened, *least_size)
+        return pixels_of(opened)
+
+
+def _decode_jpeg(content: bytes, least_size: tuple[int, int] | None) -> UInt8[Tensor, "3 H W"]:
+    """Pixels of a JPEG file whose data last to the end of the image."""
+    damage, end = look_at_jpeg(content)
+    if damage:
+        raise ImageError(f"the image is damaged ({damage})")
+    with _open_image(BytesIO(content)) as opened:
+        if least_size:
+            _decode_at_least(opened, *least_size)
+        pixels = pixels_of(opened)
+        is_gray = ends_gray(opened)
+    if is_gray and not torch.equal(pixels, _decode(BytesIO(lengthened(content, end)), least_size)):
+        raise ImageError("the image is damaged (its compressed pixels end too early)")
+    return pixels
+
+
+def _open_image(file: BinaryIO) -> Image.Image:
+    """Pillow's image of a file that has no more pixels than the limit."""
+    with _opening:  # the limit is one for all threads
+        before = Image.MAX_IMAGE_PIXELS
+        limit = _pixel_limit(before)
+        Image.MAX_IMAGE_PIXELS = limit
+        try:
+            opened = Image.open(file)
+        except Image.DecompressionBombError as error:
+            raise ImageError(f"it has more than twice {_limit_text(limit)}") from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+    if limit is not None and opened.width * opened.height > limit:
+        raise ImageError(f"it has {opened.width} x {opened.height}, more than {_limit_text(limit)}")
+    return opened
+
+
+def _pixel_limit(of_pillow: int | None) -> int | None:
+    if text := os.environ.get(LIMIT_VARIABLE):
+        if not text.isdecimal() or not int(text):
+            raise ImageError(f"{LIMIT_VARIABLE} is {text!r}; expected a number of pixels")
+        return int(text)
+    return MAX_PIXELS if of_pillow == PILLOW_LIMIT else of_pillow
+
+
+def _limit_text(limit: int | None) -> str:
+    return f"the limit of {limit:,} pixels; the environment variable {LIMIT_VARIABLE} raises it"
+
+
+def _open_file(image: str | PathLike[str] | StoredImage) -> BinaryIO:
+    """The file of an image, open, regular and not empty."""
+    if not isinstance(image, str | PathLike):
+        content = image.read()
+        if not content:
+            raise ImageError("the file is empty")
+        return BytesIO(content)
+    status = os.stat(image)
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageError("it is a directory; expected an image file")
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError("not a regular file, but a pipe, device or socket")
+    if not status.st_size:
+        raise ImageError("the file is empty")
+    return Path(image).open("rb")
+
+
+def _check_kind(name: str, start: bytes) -> None:
+    """Have Pillow read HEIF, and refuse what it would misread."""
+    if Path(name).suffix.lower() in RAW_SUFFIXES:
+        raise ImageError(f"a raw photograph of a camera; {RAW_MEND}")
+    if is_heif_or_avif(start) and start[8:11] != b"avi":
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise ImageError(f"a HEIF photograph; {HEIF_MEND}") from error
+        register_heif_opener()
+
+
+def _decode_at_least(image: Image.Image, height: int, width: int) -> None:
+    """Have a JPEG decoded at the smallest scale at which both sides suffice."""
+    if orientation_of(image) >= 5:  # it lies on its side
+        height, width = width, height
+    # Pillow takes the largest of 8, 4, 2 and 1 that goes into both ratios of sides, rounded down,
+    # and does nothing to other kinds.
+    image.draft(None, (width, height))
+
+
+@contextmanager
+def _silent_libtiff() -> Iterator[None]:
+    """libtiff writes messages to the standard error output, which name no file, nor are needed."""
+    with _silencing:
+        try:
+            stderr = os.dup(2)
+        except OSError:  # it is closed
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 @contextmanager
 def _image_errors(name: str) -> Iterator[None]:
-    """Every error of reading the image ``name`` as an `ImageError`."""
+    """Every error of reading the image ``name`` as an `ImageError` that names it."""
     try:
         yield
-    except ImageError:
-        raise
+    except ImageError as error:
+        if str(error).startswith(f"{name}: "):
+            raise
+        raise ImageError(f"{name}: {error}") from error
     except FileNotFoundError as error:
         raise ImageError(f"{name}: there is no such file") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not an image, or of a kind that Pillow cannot read") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise ImageError(
-            f"{name}: more pixels than the limit of {Image.MAX_IMAGE_PIXELS:,} "
-            "(PIL.Image.MAX_IMAGE_PIXELS)"
-        ) from error
+    except MemoryError as error:
+        raise ImageError(f"{name}: there is not enough memory for its pixels") from error
     # Pillow raises nearly anything at damaged files, and none of them may end a batch.
     except Exception as error:
-        raise ImageError(f"{name}: the image is damaged or unreadable ({error})") from error
-
-
-def pixels_of(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
-    """RGB pixels of a PIL image, turned upright as its EXIF orientation says.
-
-    Transparent parts are laid over white, and 16-bit gray is scaled (not clipped) to 8 bits.
-    """
-    if not image.width or not image.height:
-        raise ImageError("the image has no pixels")
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        gray = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((gray * 255 + 32767) // 65535).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        values = np.asarray(image, dtype=np.float64)
-        # Pillow opens 16-bit PNG as I on some versions; values beyond 8 bits are on that scale.
-        scale = 255 / 65535 if values.max(initial=0) > 255 else 1
-        image = Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+        reason = " ".join(str(error).split())
+        raise ImageError(f"{name}: the image is damaged or unreadable ({reason})") from error

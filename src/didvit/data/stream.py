@@ -1,6 +1,5 @@
 """Images in a stream: of training, a pure function of (seed, step); of evaluation, in order."""
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
@@ -8,11 +7,12 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from didvit.data.images import ImageError, read_image
 from didvit.data.table import DataError, Table
 from didvit.data.transforms import TRAIN_TRANSFORMS
+from didvit.data.workers import read_lists
 
 Reading = TypeVar("Reading")
 
@@ -55,7 +55,6 @@ class TrainingStream(Dataset):
         least_size: tuple[int, int] | None = None,
     ):
         self.table = table
-        self.targets = torch.from_numpy(table.targets).to(torch.int8)
         self.seed = seed
         self.transform = TRAIN_TRANSFORMS[transform]
         self.least_size = least_size
@@ -74,9 +73,12 @@ class TrainingStream(Dataset):
                 continue
             image = self.transform(image, np.random.default_rng((self.seed, 1, position)))
             # A copy of the crop alone: a view would send the whole photograph between processes.
-            return image.contiguous(), self.targets[index], name, failures
+            return image.contiguous(), self._target(index), name, failures
         # An error raised here would reach the user with a worker's stack trace.
-        return None, self.targets[0], "", failures
+        return None, self._target(0), "", failures
+
+    def _target(self, index: int) -> Tensor:
+        return torch.from_numpy(self.table.target_of(index))
 
     def _order(self, epoch: int) -> np.ndarray:
         if self._known_order[0] != epoch:
@@ -107,6 +109,7 @@ class TrainingStream(Dataset):
 
         Raises:
             DataError: No image of the table can be read.
+            WorkerError: A process that reads images died.
         """
         share = batch_size // world_size
         positions = [
@@ -114,7 +117,7 @@ class TrainingStream(Dataset):
             for step in range(start, stop)
             for i in range(share)
         ]
-        for items in list_loader(self, share // accumulate, workers, positions):
+        for items in read_lists(self, share // accumulate, workers, positions):
             sources, targets, names, failures = zip(*items, strict=True)
             if any(source is None for source in sources):
                 reason = next(f[0] for s, f in zip(sources, failures, strict=True) if s is None)
@@ -152,8 +155,11 @@ def read_each(
         read: A function of a module, as other processes must find it; raises `ImageError`.
         batch_size: Images of a batch; the last may have fewer.
         workers: Processes that read; 0 reads in this one.
+
+    Raises:
+        WorkerError: A process that reads died.
     """
-    return iter(list_loader(_Readings(images, read), batch_size, workers))
+    return read_lists(_Readings(images, read), batch_size, workers)
 
 
 def read_in_order(
@@ -161,25 +167,3 @@ def read_in_order(
 ) -> Iterator[list[Tensor | str]]:
     """`read_each` of the pixels of images, which are paths or what else `read_image` takes."""
     return read_each(images, read_image, batch_size, workers)
-
-
-def list_loader(
-    dataset: Dataset, batch_size: int, workers: int, indices: Sequence[int] | None = None
-) -> DataLoader:
-    """Items of a data set in lists, read by other processes if there are ``workers``.
-
-    A signal to end that the whole group of processes gets is left to the one that trains.
-    """
-    return DataLoader(
-        dataset,
-        batch_size,
-        sampler=indices,
-        num_workers=workers,
-        collate_fn=list,
-        worker_init_fn=_ignore_sigterm,
-        generator=torch.Generator(),  # else it draws from the one that layers draw from
-    )
-
-
-def _ignore_sigterm(worker: int) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

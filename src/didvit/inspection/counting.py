@@ -1,11 +1,15 @@
-"""A look at all images and labels of a data set, before a model learns from it."""
+"""Counting: reads all images and labels of data sets, and gives the report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int
+from scipy.sparse import csr_array
 
+from didvit.data.findings import check_labels
 from didvit.data.table import Table
+from didvit.inspection.cooccurrence import Cooccurrence
 from didvit.inspection.fingerprint import Fingerprint, exact_groups, fingerprints, near_groups
 from didvit.inspection.report import (
     LEAST_SIDE,
@@ -18,6 +22,9 @@ from didvit.inspection.report import (
 )
 
 SIZE_BINS = 16
+"""Number of bins of the histogram of shorter sides."""
+
+Item = TypeVar("Item", bound=Hashable)
 
 
 def inspect(
@@ -34,7 +41,6 @@ def inspect(
     """
     labels = tuple(dict.fromkeys(label for table in tables.values() for label in table.labels))
     places = [Place(split, image) for split, table in tables.items() for image in table.images]
-    targets = np.concatenate([_targets(table, labels) for table in tables.values()])
     results: list[Fingerprint | str] = []
     for result in fingerprints([place.image for place in places], workers):
         results.append(result)
@@ -44,53 +50,58 @@ def inspect(
     for name, table in tables.items():
         start, stop = stop, stop + len(table)
         part = slice(start, stop)
-        splits[name] = _split_report(places[part], results[part], targets[part], labels)
+        splits[name] = _split_report(table, labels, results[part])
         shorter = [min(f.width, f.height) for f in results[part] if isinstance(f, Fingerprint)]
         counts[name] = tuple(np.histogram(shorter, edges)[0].tolist()) if edges else ()
-    cooccurrence, conditional = _cooccurrence(targets)
     return DataReport(
         splits,
-        _split_report(places, results, targets, labels),
+        _overall(list(splits.values()), labels, results),
         labels,
-        cooccurrence,
-        conditional,
+        check_labels(tables),
+        _cooccurrence(list(tables.values()), labels),
         _duplicates(places, results),
         edges,
         counts,
     )
 
 
-def _targets(table: Table, labels: tuple[str, ...]) -> Int[np.ndarray, "n C"]:
-    """1, 0 or -1 (unknown); a label that is not among the table's own is 0."""
-    targets = np.zeros((len(table), len(labels)), dtype=int)
-    targets[:, [labels.index(label) for label in table.labels]] = table.targets
-    return targets
-
-
 def _split_report(
-    places: Sequence[Place],
-    results: Sequence[Fingerprint | str],
-    targets: Int[np.ndarray, "n C"],
-    labels: tuple[str, ...],
+    table: Table, labels: Sequence[str], results: Sequence[Fingerprint | str]
 ) -> SplitReport:
-    positive = targets == 1
-    readable = [result for result in results if isinstance(result, Fingerprint)]
+    counts = table.label_counts().present.tolist()
+    positives = dict(zip(table.labels, counts, strict=True))
     return SplitReport(
-        num_images=len(places),
-        num_unlabeled=int((~positive.any(1)).sum()),
-        num_unknown=int((targets < 0).sum()),
-        positives=dict(zip(labels, positive.sum(0).tolist(), strict=True)),
+        num_images=len(table),
+        num_unlabeled=sum(not of_image for of_image in table.image_labels),
+        num_unknown=sum(map(len, table.unknown)),
+        positives={label: positives.get(label, 0) for label in labels},
         bad_files={
-            str(place.image): result.removeprefix(f"{place.image}: ")
-            for place, result in zip(places, results, strict=True)
+            str(image): result.removeprefix(f"{image}: ")
+            for image, result in zip(table.images, results, strict=True)
             if isinstance(result, str)
         },
-        sizes=_sizes(readable) if readable else None,
+        sizes=_sizes(results),
     )
 
 
-def _sizes(readable: Sequence[Fingerprint]) -> Sizes:
-    width, height = np.array([(image.width, image.height) for image in readable]).T
+def _overall(
+    splits: Sequence[SplitReport], labels: Sequence[str], results: Sequence[Fingerprint | str]
+) -> SplitReport:
+    return SplitReport(
+        num_images=sum(split.num_images for split in splits),
+        num_unlabeled=sum(split.num_unlabeled for split in splits),
+        num_unknown=sum(split.num_unknown for split in splits),
+        positives={label: sum(split.positives[label] for split in splits) for label in labels},
+        bad_files={name: reason for split in splits for name, reason in split.bad_files.items()},
+        sizes=_sizes(results),
+    )
+
+
+def _sizes(results: Sequence[Fingerprint | str]) -> Sizes | None:
+    sides = [(f.width, f.height) for f in results if isinstance(f, Fingerprint)]
+    if not sides:
+        return None
+    width, height = np.array(sides).T
     return Sizes(
         *(_range(values) for values in (width, height, width / height)),
         num_small=int((np.minimum(width, height) < LEAST_SIDE).sum()),
@@ -102,7 +113,7 @@ def _range(values: np.ndarray) -> Range:
 
 
 def _size_edges(results: Sequence[Fingerprint | str]) -> tuple[int, ...]:
-    """Of the bins of shorter sides; empty where no image can be read."""
+    """Edges of the bins of shorter sides; empty where no image can be read."""
     shorter = [min(f.width, f.height) for f in results if isinstance(f, Fingerprint)]
     if not shorter:
         return ()
@@ -110,14 +121,26 @@ def _size_edges(results: Sequence[Fingerprint | str]) -> tuple[int, ...]:
     return tuple(np.unique(edges.round().astype(int)).tolist())
 
 
-def _cooccurrence(
-    targets: Int[np.ndarray, "n C"],
-) -> tuple[Int[np.ndarray, "C C"], Float[np.ndarray, "C C"]]:
-    """Images with both labels; the part of those with the row's label that have the column's."""
-    positive, known = (targets == 1).astype(float), (targets >= 0).astype(float)
-    together, given = positive.T @ positive, positive.T @ known
-    conditional = np.divide(together, given, out=np.full_like(given, np.nan), where=given > 0)
-    return together.astype(int), conditional
+def _cooccurrence(tables: Sequence[Table], labels: tuple[str, ...]) -> Cooccurrence:
+    column = {label: c for c, label in enumerate(labels)}
+    present = [of_image for table in tables for of_image in table.image_labels]
+    nothing: list[frozenset[str]] = [frozenset()]
+    unknown = [x for table in tables for x in table.unknown or nothing * len(table)]
+    groups = {of_image: group for group, of_image in enumerate(dict.fromkeys(unknown))}
+    return Cooccurrence(
+        labels,
+        _sparse(present, column),
+        _sparse([[of_image] for of_image in unknown], groups),
+        _sparse(list(groups), column),
+    )
+
+
+def _sparse(rows: Sequence[Iterable[Item]], column: Mapping[Item, int]) -> csr_array:
+    """Make a matrix with 1 in the columns of each row's items."""
+    columns = [[column[item] for item in items] for items in rows]
+    ends = np.cumsum([0, *map(len, columns)])
+    flat = np.fromiter(chain.from_iterable(columns), np.int32)
+    return csr_array((np.ones(len(flat), np.int32), flat, ends), (len(rows), len(column)))
 
 
 def _duplicates(
@@ -132,7 +155,7 @@ def _duplicates(
     exact = exact_groups(digests)
     near = [
         group
-        for group in near_groups([fingerprint.looks for _, fingerprint in readable])
+        for group in near_groups([fingerprint.perceptual_hash for _, fingerprint in readable])
         if len({digests[index] for index in group}) > 1  # the others are exact
     ]
     return tuple(

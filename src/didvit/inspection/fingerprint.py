@@ -1,7 +1,8 @@
-"""What an image is known by, in whatever file: a digest of its bytes, and a hash of its looks."""
+"""Fingerprints of images, which find duplicates: a digest of the file and a perceptual hash."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -10,45 +11,49 @@ import cv2
 import numpy as np
 from jaxtyping import Int, UInt8, UInt64
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from didvit.data.images import StoredImage, read_image
+from didvit.data.images import StoredImage, content_of, read_image
 from didvit.data.stream import read_each
 
 NEAR = 4
-"""Bits in which the hashes of two near-duplicates differ at most. Of the 66 million pairs of 11,500
-COCO photographs, those up to 4 bits apart showed one scene without exception, and the first two
-strangers were 6 apart. Saved anew, resized, gray or marked copies are almost all within 4; of those
-with 2 % cut off every side, two thirds; with 5 %, few."""
+"""Number of bits in which the hashes of two near-duplicates differ at most.
+
+Of the 66 million pairs of 11,500 COCO photographs, all pairs up to 4 bits apart showed one scene;
+the first two strangers were 6 apart. Saved anew, resized, gray or marked copies are almost all
+within 4; of those with 2 % cut off every side, two thirds; with 5 %, few.
+"""
 LEAST_CONTRAST = 8
-"""Gray levels between the darkest and the brightest part of a picture that has a hash."""
+"""Least difference in gray levels, within an image, for which it has a hash."""
 BITS_OF_BYTE = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1)
 
 
 class Fingerprint(NamedTuple):
-    """Of a readable image.
+    """Fingerprint of a readable image.
 
     Attributes:
         digest: SHA-256 of the file's bytes.
-        looks: `perceptual_hash` of the pixels.
-        width: Of the upright image, in pixels.
-        height: Likewise.
+        perceptual_hash: `perceptual_hash` of the pixels.
+        width: Width of the upright image, in pixels.
+        height: Height of the upright image, in pixels.
     """
 
     digest: bytes
-    looks: int | None
+    perceptual_hash: int | None
     width: int
     height: int
 
 
 def perceptual_hash(pixels: UInt8[Tensor, "3 H W"]) -> int | None:
-    """64 bits that stay alike when an image is resized, saved anew, or made brighter.
+    """Compute 64 bits that hardly change when an image is resized, saved anew, or brightened.
 
-    Each says whether one of the 64 lowest spatial frequencies (cosine transform of the gray image
-    at 32x32 pixels) is above their median.
+    Each bit says whether one of the 64 lowest spatial frequencies is above their median. They come
+    from the cosine transform of the gray image at 32x32 pixels.
 
     Returns:
-        None for an image of one color or nearly so: noise would be all that its hash is made of.
+        The hash, or None for an image of one color or nearly so, whose hash would be noise.
     """
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy()).convert("L")
     gray = np.asarray(image.resize((32, 32), Image.Resampling.BOX), dtype=np.float32)
@@ -62,9 +67,9 @@ def perceptual_hash(pixels: UInt8[Tensor, "3 H W"]) -> int | None:
 def fingerprints(
     images: Sequence[Path | StoredImage], workers: int = 0
 ) -> Iterator[Fingerprint | str]:
-    """The fingerprint of every image, in order; in place of an unreadable one, why it is.
+    """Give the fingerprint of every image, in order; of an unreadable one, the reason.
 
-    Each is read once, and decoded whole: only that finds every kind of damage.
+    Each image is read once, and decoded whole: only that finds every kind of damage.
 
     Args:
         images: Files, or images inside larger files.
@@ -75,35 +80,31 @@ def fingerprints(
 
 
 def _fingerprint(image: Path | StoredImage) -> Fingerprint:
-    source = _ReadOnce(image)
+    source = _InMemory(str(image), content_of(image))
     pixels = read_image(source)
     _, height, width = pixels.shape
     return Fingerprint(sha256(source.content).digest(), perceptual_hash(pixels), width, height)
 
 
-class _ReadOnce:
-    """An image that keeps its bytes when `read_image` reads it."""
+@dataclass(frozen=True)
+class _InMemory:
+    """A file that was read, so that its digest and its pixels cost one reading."""
 
-    def __init__(self, image: Path | StoredImage):
-        self.image = image
-        self.name = str(image)
-        self.content = b""
+    name: str
+    content: bytes
 
     def __str__(self) -> str:
         return self.name
 
-    def resolve(self) -> "_ReadOnce":
+    def resolve(self) -> "_InMemory":
         return self
 
     def read(self) -> bytes:
-        self.content = (
-            self.image.read_bytes() if isinstance(self.image, Path) else self.image.read()
-        )
         return self.content
 
 
 def near_pairs(hashes: UInt64[np.ndarray, " n"], threshold: int = NEAR) -> Int[np.ndarray, "m 2"]:
-    """All i < j whose hashes differ in at most ``threshold`` bits (0 to 63), in order.
+    """Find all i < j whose hashes differ in at most ``threshold`` bits (0 to 63), in order.
 
     Two such hashes agree in at least one of ``threshold + 1`` bands of their bits, so only hashes
     that share a band are compared.
@@ -124,30 +125,30 @@ def near_pairs(hashes: UInt64[np.ndarray, " n"], threshold: int = NEAR) -> Int[n
 
 
 def exact_groups(digests: Sequence[bytes]) -> list[list[int]]:
-    """Indices of files with the same bytes: groups of two and more, each in order."""
+    """Group the indices of files with the same bytes: two and more, each group in order.
+
+    >>> exact_groups([b"a", b"b", b"a"])
+    [[0, 2]]
+    """
     return _groups(digests)
 
 
 def near_groups(hashes: Sequence[int | None], threshold: int = NEAR) -> list[list[int]]:
-    """Indices of images that look alike: groups of two and more, each in order.
+    """Group the indices of images that look alike: two and more, each group in order.
 
     A group is connected by pairs of at most ``threshold`` bits; its ends may differ in more.
+
+    >>> near_groups([0b1111, 0b0001, None, 2**64 - 1], threshold=3)
+    [[0, 1]]
     """
-    hashed = [index for index, looks in enumerate(hashes) if looks is not None]
+    hashed = [index for index, value in enumerate(hashes) if value is not None]
     values, places = np.unique(
         np.array([hashes[index] for index in hashed], np.uint64), return_inverse=True
     )
-    leader = list(range(len(values)))
-
-    def lead(value: int) -> int:
-        while leader[value] != value:
-            leader[value] = value = leader[leader[value]]
-        return value
-
-    for a, b in near_pairs(values, threshold).tolist():
-        leader[lead(b)] = lead(a)
-    leaders = [lead(value) for value in places.tolist()]
-    return [[hashed[index] for index in group] for group in _groups(leaders)]
+    pairs = near_pairs(values, threshold)
+    graph = coo_array((np.ones(len(pairs)), pairs.T), (len(values), len(values)))
+    _, component = connected_components(graph, directed=False)
+    return [[hashed[index] for index in group] for group in _groups(component[places].tolist())]
 
 
 def _groups(keys: Sequence[Hashable]) -> list[list[int]]:

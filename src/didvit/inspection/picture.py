@@ -1,200 +1,218 @@
-"""The findings of an inspection as one picture: labels, what comes with what, sizes, duplicates."""
+"""The report as a figure: images by label, co-occurrence, sizes and duplicates."""
 
 from collections.abc import Sequence
 from itertools import cycle
+from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from matplotlib import font_manager, rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 
+from didvit.data.findings import FEW
 from didvit.data.images import read_image
+from didvit.data.wording import counted
 from didvit.inspection.report import DataReport, Duplicates, Place
-from didvit.visualization import (
-    BACKGROUND,
-    COLORS,
-    FAINT,
-    FOREGROUND,
-    GAP,
-    beside,
-    caption,
-    one_line,
-    stack,
-)
 
-WIDTH, MARGIN = 1280, 16
-NAME_WIDTH = 130
-BAR_HEIGHT = 13
-CELL = (15, 64)
-"""The least and greatest side of a cell of the matrix; counts are written where they fit."""
-MATRIX_LABELS = 100
-"""The matrix has no more than these, the commonest."""
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+"""Colors of the splits, which color-blind people tell apart too (after Okabe and Ito)."""
+WIDTH = 13
+"""Width of the figure in inches, of 100 pixels each."""
+BAR_LABELS = 90
+"""Number of labels that have bars; of more, the most frequent, beside a curve of all."""
+MATRIX_LABELS = 40
+"""Number of labels of the matrix, the most frequent."""
+NUMBERED_LABELS = 20
+"""Number of labels up to which the matrix shows the number of images in its cells."""
 PAIRS = 6
-EMPTY = (39, 39, 42)
+"""Number of pairs of duplicates."""
+THUMBNAIL = 300
+"""Longer side of the image of a duplicate, in pixels."""
+OTHER_FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "MS Gothic", "SimSun")
+"""Fonts for Chinese, Japanese and Korean labels, where a machine has one."""
 
 
-def draw_report(report: DataReport) -> Image.Image:
-    """Label counts of every split, co-occurrence of labels, sizes, and up to six duplicates.
+def draw_report(report: DataReport) -> Figure:
+    """Draw the images by label, co-occurrence, sizes, and up to six pairs of duplicates.
 
     Returns:
-        An RGB picture, 1312 to 1662 pixels wide; more than 76 labels need more than the least.
+        The figure, 1300 pixels wide. ``figure.savefig("report.png")`` writes it.
     """
+    fonts = set(font_manager.get_font_names()).intersection(OTHER_FONTS)
+    with rc_context({"font.family": ["sans-serif", *fonts], "font.size": 9}):
+        return _draw(report)
+
+
+def _draw(report: DataReport) -> Figure:
+    columns = report.cooccurrence.most_frequent(len(report.labels))
+    shown = columns if len(columns) <= BAR_LABELS else columns[: 2 * MATRIX_LABELS]
+    pairs = sorted(report.duplicates, key=_suspicion)[:PAIRS]
+    num_bar_columns = min(max(len(shown) // 9, 1), 3)
+    bar_rows = -(-len(shown) // num_bar_columns)
+    heights = {
+        "labels": 0.9 + bar_rows * max(0.2, 0.11 * len(report.splits)),
+        "matrix": 2 + 0.2 * max(min(len(columns), MATRIX_LABELS), 5),
+        "sizes": 2.6 * bool(report.size_edges or len(columns) > len(shown)),
+        "duplicates": 0.3 * bool(pairs) + 2.6 * -(-len(pairs) // 3),
+    }
+    drawn = {name: height for name, height in heights.items() if height}
+    layout = ConstrainedLayoutEngine(rect=(0.008, 0.004, 0.984, 0.992))  # leaves a margin
+    figure = Figure(figsize=(WIDTH, 0.6 + sum(drawn.values())), dpi=100, layout=layout)
+    figure.suptitle(_title(report), fontsize=13)
+    parts = figure.subfigures(len(drawn), height_ratios=list(drawn.values()), squeeze=False)
+    part = dict(zip(drawn, parts[:, 0], strict=True))
     colors = dict(zip(report.splits, cycle(COLORS), strict=False))
-    commonest = f" ({MATRIX_LABELS} commonest labels)"
-    parts = [
-        _legend(report, colors),
-        _heading("labels: percent of each split's images, and their number"),
-        _label_bars(report, colors),
-        _heading(
-            "of the images with the row's label, how many have the column's too"
-            + commonest * (len(report.labels) > MATRIX_LABELS)
-        ),
-        _matrix(report),
-    ]
-    if report.size_edges:
-        heading = _heading("the shorter side, in pixels: percent of each split's images")
-        parts += [heading, _size_bars(report, colors)]
-    if pairs := sorted(report.duplicates, key=_suspicion)[:PAIRS]:
-        parts += [_heading("duplicates"), _strip(pairs)]
-    return ImageOps.expand(stack(parts, max(part.width for part in parts)), MARGIN, BACKGROUND)
+    _draw_bars(part["labels"], report, shown, num_bar_columns, colors)
+    _draw_matrix(part["matrix"], report, columns[:MATRIX_LABELS])
+    if "sizes" in part:
+        _draw_distributions(part["sizes"], report, len(columns) > len(shown), colors)
+    if pairs:
+        _draw_duplicates(part["duplicates"], pairs)
+    return figure
 
 
-def _heading(text: str) -> Image.Image:
-    return stack([_canvas(WIDTH, GAP), caption(text, WIDTH, 18)], WIDTH)
-
-
-def _name(
-    text: str, width: int, size: int, color: tuple[int, int, int] = FOREGROUND
-) -> Image.Image:
-    """One line, ended by an ellipsis where it is too long."""
-    return caption(one_line(text)[:100], width, size, color)  # longer never fits, and takes long
-
-
-def _canvas(width: int, height: int) -> Image.Image:
-    return Image.new("RGB", (width, height), BACKGROUND)
-
-
-def _legend(report: DataReport, colors: dict[str, tuple[int, int, int]]) -> Image.Image:
+def _title(report: DataReport) -> str:
+    splits = ", ".join(f"{_text(name)} {of.num_images:,}" for name, of in report.splits.items())
     bad = len(report.overall.bad_files)
-    title = f"{report.overall.num_images} images, {bad} unreadable; {len(report.labels)} labels"
-    lines = [
-        _name(f"{split.num_images} images: {name}", WIDTH, 18, colors[name])
-        for name, split in report.splits.items()
-    ]
-    return stack([caption(title, WIDTH), *lines], WIDTH)
-
-
-def _label_bars(report: DataReport, colors: dict[str, tuple[int, int, int]]) -> Image.Image:
-    """A row per label, in as many columns as leave them legible, with a bar per split."""
-    num_columns = min(max(len(report.labels) // 9, 1), 3)
-    width = (WIDTH + GAP) // num_columns - GAP
-    most = max(_percent(report, name, label) for name in report.splits for label in report.labels)
-    rows = []
-    for label in report.labels:
-        name = _name(label, NAME_WIDTH - GAP, 14)
-        bars_height = (BAR_HEIGHT + 1) * len(report.splits)
-        row = _canvas(width, max(bars_height, name.height))
-        row.paste(name, (0, (row.height - name.height) // 2))
-        draw, font = ImageDraw.Draw(row), ImageFont.load_default(11)
-        for i, (split, color) in enumerate(colors.items()):
-            percent = _percent(report, split, label)
-            y = (row.height - bars_height) // 2 + i * (BAR_HEIGHT + 1)
-            text = f"{percent:.1f} %  {report.splits[split].positives[label]}"
-            room = width - NAME_WIDTH - 80
-            right = NAME_WIDTH + round(room * percent / most) if most else NAME_WIDTH
-            if percent:
-                draw.rectangle((NAME_WIDTH, y, right, y + BAR_HEIGHT - 1), fill=color)
-            draw.text((right + 5, y), text, fill=FAINT, font=font)
-        rows.append(row)
-    per_column = -(-len(rows) // num_columns)
-    columns = [rows[i : i + per_column] for i in range(0, len(rows), per_column)]
-    return beside([stack(column, width) for column in columns])
-
-
-def _percent(report: DataReport, split: str, label: str) -> float:
-    return 100 * report.splits[split].positives[label] / report.splits[split].num_images
-
-
-def _matrix(report: DataReport) -> Image.Image:
-    """Brighter where the column's label is more probable; on the diagonal, the label's images."""
-    kept = np.sort(np.argsort(-report.cooccurrence.diagonal(), kind="stable")[:MATRIX_LABELS])
-    count, together = len(kept), report.cooccurrence[np.ix_(kept, kept)]
-    cell = min(max((WIDTH - NAME_WIDTH) // count, CELL[0]), CELL[1])
-    off_diagonal = ~np.eye(count, dtype=bool)
-    probability = np.where(off_diagonal, np.nan_to_num(report.conditional[np.ix_(kept, kept)]), 0)
-    scaled = probability / max(probability.max(), 1e-9)
-    heat = cv2.applyColorMap((255 * scaled).round().astype(np.uint8), cv2.COLORMAP_INFERNO)
-    heat[~off_diagonal] = EMPTY
-    size = NAME_WIDTH + cell * count
-    picture = _canvas(size, size)
-    picture.paste(
-        Image.fromarray(heat[..., ::-1]).resize(
-            (cell * count, cell * count), Image.Resampling.NEAREST
-        ),
-        (NAME_WIDTH, NAME_WIDTH),
+    return (
+        f"{counted(report.overall.num_images, 'image')} ({splits}), {bad:,} unreadable, "
+        f"{counted(len(report.labels), 'label')}"
     )
-    font_size = min(cell - 4, 14)
-    names = [_name(report.labels[k], NAME_WIDTH - GAP, font_size) for k in kept]
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(min(cell / 3, 14))
-    for i, name in enumerate(names):
-        start = NAME_WIDTH + i * cell + (cell - name.height) // 2
-        picture.paste(name, (0, start))
-        turned = name.transpose(Image.Transpose.ROTATE_90)
-        picture.paste(turned, (start, NAME_WIDTH - GAP - turned.height))
-        for j, images in enumerate(together[i]):
-            if cell >= 30 and images:
-                middle = (NAME_WIDTH + (j + 0.5) * cell, NAME_WIDTH + (i + 0.5) * cell)
-                color = "black" if scaled[i, j] > 0.6 else FOREGROUND
-                draw.text(middle, f"{images}", fill=color, font=font, anchor="mm")
-    return picture
 
 
-def _size_bars(report: DataReport, colors: dict[str, tuple[int, int, int]]) -> Image.Image:
-    """A group of bars per bin of the histogram, one bar per split."""
-    height, picture = 160, _canvas(WIDTH, 200)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
-    totals = {name: max(sum(counts), 1) for name, counts in report.size_counts.items()}
-    parts = {name: np.array(c) / totals[name] for name, c in report.size_counts.items()}
-    most = max(part.max() for part in parts.values())
-    num_bins = len(report.size_edges) - 1
-    for b in range(num_bins):
-        left, right = WIDTH * b / num_bins, WIDTH * (b + 1) / num_bins - GAP
-        width = (right - left) / len(parts)
-        for i, (name, part) in enumerate(parts.items()):
-            x, top = left + i * width, height - (height - 20) * part[b] / most
-            if part[b]:
-                draw.rectangle((x, top, x + width - 1, height), fill=colors[name])
-        tallest = max(part[b] for part in parts.values())
-        if tallest:
-            top = height - (height - 20) * tallest / most - 2
-            text = f"{100 * tallest:.1f}"
-            draw.text(((left + right) / 2, top), text, fill=FAINT, font=font, anchor="mb")
-        draw.text((left, height + 6), f"{report.size_edges[b]}", fill=FAINT, font=font)
-    return picture
+def _text(text: str, length: int = 40) -> str:
+    """Text on one line and not too long, of which matplotlib takes no part for a formula."""
+    text = " ".join(text.split())
+    text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    return (text if len(text) <= length else f"{text[: length - 1]}…").replace("$", r"\$")
+
+
+def _draw_bars(
+    figure: Any, report: DataReport, shown: Sequence[int], num_columns: int, colors: dict[str, str]
+) -> None:
+    """Draw a row for each label, with a bar for each split, in so many columns."""
+    of = "" if len(shown) == len(report.labels) else f" (the {len(shown)} most frequent labels)"
+    figure.suptitle(f"Images by label, in percent of each split, and their number{of}", fontsize=11)
+    rows = -(-len(shown) // num_columns)
+    panels = figure.subplots(1, num_columns, squeeze=False, sharex=True)[0]
+    thickness = 0.8 / len(report.splits)
+    for column, axes in enumerate(panels):
+        part = [report.labels[c] for c in shown[column * rows : (column + 1) * rows]]
+        for i, (name, color) in enumerate(colors.items()):
+            split = report.splits[name]
+            numbers = [split.positives[label] for label in part]
+            percents = [100 * number / max(split.num_images, 1) for number in numbers]
+            places = np.arange(len(part)) - 0.4 + (i + 0.5) * thickness
+            bars = axes.barh(places, percents, thickness, color=color, label=_text(name))
+            axes.bar_label(bars, [f"{n:,}" for n in numbers], padding=2, fontsize=7, color="0.35")
+        axes.set_yticks(range(len(part)), [_text(label, 24) for label in part])
+        axes.set_ylim(rows - 0.5, -0.5)
+        axes.margins(x=0.12)
+        axes.tick_params(left=False)
+        _lighten(axes)
+    if len(colors) > 1:
+        panels[-1].legend(loc="lower right", fontsize=9)
+
+
+def _draw_matrix(figure: Any, report: DataReport, columns: Sequence[int]) -> None:
+    """Draw the probability of the column's label given the row's, darker where it is greater."""
+    of = "" if len(columns) == len(report.labels) else f" (the {len(columns)} most frequent)"
+    axes = figure.subplots()
+    axes.set_title(
+        f"Label co-occurrence{of}: percent of images with the row's label that have the column's"
+        + ("; numbers: images with both" if len(columns) <= NUMBERED_LABELS else ""),
+        fontsize=11,
+    )
+    together, conditional = report.cooccurrence.matrix(columns)
+    itself = np.eye(len(columns), dtype=bool)
+    percent = np.ma.masked_where(itself | np.isnan(conditional), 100 * conditional)
+    limit = max(percent.max(), 10) if percent.count() else 10
+    image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=limit, aspect="auto")
+    axes.set_facecolor("0.9")
+    names = [_text(report.labels[column], 24) for column in columns]
+    axes.set_yticks(range(len(names)), names)
+    turned = {"rotation": 90} if len(names) > 8 else {}
+    axes.set_xticks(range(len(names)), names, **turned)
+    axes.tick_params(length=0)
+    figure.colorbar(image, ax=axes, pad=0.01, format="{x:.0f} %")
+    if len(columns) <= NUMBERED_LABELS:
+        for (row, column), images in np.ndenumerate(together):
+            value = 0 if itself[row, column] else np.nan_to_num(100 * conditional[row, column])
+            color = "white" if value > 0.6 * limit else "0.3"
+            text = f"{images:,}" if images else ""
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+
+
+def _draw_distributions(
+    figure: Any, report: DataReport, with_curve: bool, colors: dict[str, str]
+) -> None:
+    """Draw the histogram of shorter sides, and the images of all labels if there are many."""
+    has_sizes = bool(report.size_edges)
+    panels = figure.subplots(1, has_sizes + with_curve, squeeze=False)[0]
+    if has_sizes:
+        _draw_sizes(panels[0], report, colors)
+    if with_curve:
+        _draw_curve(panels[-1], report, colors)
+
+
+def _draw_sizes(axes: Axes, report: DataReport, colors: dict[str, str]) -> None:
+    edges = report.size_edges
+    bins = np.arange(len(edges) - 1)
+    width = 0.85 / len(report.splits)
+    for i, (name, color) in enumerate(colors.items()):
+        counts = np.array(report.size_counts[name])
+        percents = 100 * counts / max(counts.sum(), 1)
+        places = bins + 0.5 - 0.425 + (i + 0.5) * width
+        axes.bar(places, percents, width, color=color, label=_text(name))
+    axes.set_xticks(range(len(edges)), [str(edge) for edge in edges])
+    axes.set_xlim(0, max(len(bins), 8))
+    axes.set_title("Shorter side of the images in pixels, in percent of each split", fontsize=11)
+    _lighten(axes, "y")
+
+
+def _draw_curve(axes: Axes, report: DataReport, colors: dict[str, str]) -> None:
+    """Draw the number of images of every label, the most frequent label of each split first."""
+    for name, color in colors.items():
+        numbers = sorted(report.splits[name].positives.values(), reverse=True)
+        axes.step(range(1, len(numbers) + 1), numbers, color=color, label=_text(name))
+    axes.axhline(FEW, color="0.5", linewidth=0.8, linestyle="--")
+    axes.set_yscale("symlog", linthresh=1)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set_ylim(bottom=0)
+    axes.set_title(f"Images by rank of the label (dashed: {FEW})", fontsize=11)
+    _lighten(axes, "both")
+
+
+def _lighten(axes: Axes, grid: Any = "x") -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, alpha=0.3)
+    axes.set_axisbelow(True)
 
 
 def _suspicion(duplicates: Duplicates) -> tuple[bool, bool]:
-    """Sorts first what two splits share, and of that what only looks alike: it wants eyes."""
+    """Sort first what two splits share, and of that what only looks alike: it wants eyes."""
     first, second = duplicates.pair
     return first.split == second.split, duplicates.exact
 
 
-def _strip(pairs: Sequence[Duplicates]) -> Image.Image:
-    width = (WIDTH + 3 * GAP) // 3 - 3 * GAP
-    tiles = []
-    for duplicates in pairs:
+def _draw_duplicates(figure: Any, pairs: Sequence[Duplicates]) -> None:
+    figure.suptitle("Duplicates", fontsize=11)
+    rows = -(-len(pairs) // 3)
+    cells = figure.subfigures(rows, 3, squeeze=False).ravel()
+    for cell, duplicates in zip(cells, pairs, strict=False):
         others = len(duplicates.images) - 2
         kind = "same file" if duplicates.exact else "looks alike"
-        head = caption(kind + (f" (and {others} more)" if others else ""), width, 14, FAINT)
-        images = beside([_thumbnail(place, (width - GAP) // 2) for place in duplicates.pair])
-        tiles.append(stack([head, images], width + 2 * GAP))
-    return stack([beside(tiles[i : i + 3]) for i in range(0, len(tiles), 3)], WIDTH)
+        cell.suptitle(kind + (f" (and {others:,} more)" if others else ""), fontsize=9, color="0.3")
+        for axes, place in zip(cell.subplots(1, 2), duplicates.pair, strict=True):
+            axes.imshow(_thumbnail(place))
+            axes.set_axis_off()
+            name = str(place.image).replace("\\", "/").rpartition("/")[2]
+            axes.set_title(f"{_text(place.split, 24)}\n{_text(name, 24)}", fontsize=8)
 
 
-def _thumbnail(place: Place, side: int) -> Image.Image:
+def _thumbnail(place: Place) -> Image.Image:
     image = Image.fromarray(read_image(place.image).permute(1, 2, 0).numpy())
-    image.thumbnail((side, side))
-    name = str(place.image).replace("\\", "/").rpartition("/")[2]
-    captions = [
-        _name(text, side, 14, color) for text, color in ((place.split, FOREGROUND), (name, FAINT))
-    ]
-    return stack([image, *captions], side)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return image

@@ -1,20 +1,25 @@
-"""What is in a data set, and what is wrong with it: the findings of `didvit.inspection`."""
+"""The report: what is in data sets, and what is wrong with them, as sentences."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from jaxtyping import Float, Int
-
+from didvit.data.findings import FEW, Findings
 from didvit.data.images import StoredImage
+from didvit.data.wording import counted, quoted
+from didvit.inspection.cooccurrence import Cooccurrence, LabelPair
 
-FEW = 10
-"""Images; a label with fewer in a split is learned or measured badly."""
+FEW_IMAGES = 100
+"""Number of images below which a data set is small, to learn from or to measure on."""
 LEAST_SIDE = 64
-"""Pixels; an image with a shorter side is small."""
+"""Side in pixels below which an image is small."""
+LISTED_PAIRS = 4000
+"""Number of pairs of labels that the JSON report lists: all of COCO's 80 labels."""
+STRONGEST_PAIRS = 20
+"""Number of the strongest pairs of labels that a report has."""
 
 
 class Place(NamedTuple):
@@ -26,7 +31,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Range:
-    """Of the readable images of a split."""
+    """Least, median and greatest value among the readable images of a split."""
 
     least: float
     median: float
@@ -35,13 +40,13 @@ class Range:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the readable images of a split.
+    """Sizes of the readable images of a split.
 
     Attributes:
-        width: In pixels, of upright images.
-        height: Likewise.
-        aspect: Width over height.
-        num_small: Images with a side of less than `LEAST_SIDE` pixels.
+        width: Widths of the upright images, in pixels.
+        height: Heights of the upright images, in pixels.
+        aspect: Widths over heights.
+        num_small: Number of images with a side of less than `LEAST_SIDE` pixels.
     """
 
     width: Range
@@ -55,12 +60,12 @@ class SplitReport:
     """One split, or all of them together.
 
     Attributes:
-        num_images: Bad files included, as in the next three.
-        num_unlabeled: Images without any label.
-        num_unknown: Pairs of image and label of which nothing is known.
-        positives: The number of images that have a label.
-        bad_files: Why images cannot be read, by name.
-        sizes: None where no image can be read.
+        num_images: Number of images, unreadable ones included (as in the next three).
+        num_unlabeled: Number of images without any label.
+        num_unknown: Number of pairs of image and label of which nothing is known.
+        positives: Number of images that have a label, by label.
+        bad_files: Reasons why images cannot be read, by the images' names.
+        sizes: Sizes of the images; None where none can be read.
     """
 
     num_images: int
@@ -76,8 +81,8 @@ class Duplicates:
     """Two or more images that are one.
 
     Attributes:
-        images: In the order of the splits.
-        exact: Their files have the same bytes. Otherwise they look alike, and may be told apart.
+        images: The images, in the order of the splits.
+        exact: Whether their files have the same bytes. Otherwise they look alike.
     """
 
     images: tuple[Place, ...]
@@ -90,43 +95,33 @@ class Duplicates:
         return first, next((place for place in others if place.split != first.split), others[0])
 
 
-class LabelPair(NamedTuple):
-    """How often images with one label have another too."""
-
-    label: str
-    other: str
-    num_images: int
-    probability: float
-
-
 @dataclass(frozen=True)
 class DataReport:
-    """What `inspect` finds.
+    """Findings of `inspect`.
 
     Attributes:
-        splits: By name; the first is the one that a model learns from.
-        overall: All splits together.
-        labels: In order; of the splits' lists, where these differ, all.
-        cooccurrence: Images with both labels; the diagonal has those with one.
-        conditional: Of the images with the row's label, of which the column's is known: the part
-            that has it. NaN where there are none.
-        duplicates: First the exact ones.
-        size_edges: In pixels: edges, equally spaced as logarithms, of a histogram of shorter sides.
-        size_counts: By split, the images whose shorter side lies between two edges.
+        splits: Findings by split; the first is the one that a model learns from.
+        overall: Findings of all splits together.
+        labels: Labels in order: those of all splits, where their lists differ.
+        findings: Findings about labels, and of the readers of the data sets.
+        cooccurrence: Label co-occurrence over all splits.
+        duplicates: Duplicates; first the exact ones.
+        size_edges: Edges in pixels, evenly spaced as logarithms, of a histogram of shorter sides.
+        size_counts: Number of images by split whose shorter side lies between two edges.
     """
 
     splits: dict[str, SplitReport]
     overall: SplitReport
     labels: tuple[str, ...]
-    cooccurrence: Int[np.ndarray, "C C"]
-    conditional: Float[np.ndarray, "C C"]
+    findings: Findings
+    cooccurrence: Cooccurrence
     duplicates: tuple[Duplicates, ...]
     size_edges: tuple[int, ...]
     size_counts: dict[str, tuple[int, ...]]
 
     @property
     def missing(self) -> dict[str, tuple[str, ...]]:
-        """Labels that a split has no image of, though another has."""
+        """Labels of which a split has no image, though another has, by split."""
         occurring = self.overall.positives
         return {
             name: tuple(x for x, n in split.positives.items() if not n and occurring[x])
@@ -135,31 +130,20 @@ class DataReport:
 
     @property
     def rare(self) -> dict[str, tuple[str, ...]]:
-        """Labels that a split has images of, but fewer than `FEW`."""
+        """Labels of which a split has images, but fewer than `FEW`, by split."""
         return {
             name: tuple(label for label, n in split.positives.items() if 0 < n < FEW)
             for name, split in self.splits.items()
         }
 
-    @property
+    @cached_property
     def strongest_pairs(self) -> list[LabelPair]:
-        """Labels by the probability of the second given the first, which has at least `FEW` images.
-
-        Only pairs that occur, the most probable first.
-        """
-        together = self.cooccurrence
-        pairs = [
-            LabelPair(
-                self.labels[a], self.labels[b], int(together[a, b]), float(self.conditional[a, b])
-            )
-            for a, b in np.argwhere(together > 0)
-            if a != b and together[a, a] >= FEW
-        ]
-        return sorted(pairs, key=lambda pair: (-pair.probability, -pair.num_images))
+        """The first `STRONGEST_PAIRS` of `Cooccurrence.strongest_pairs`."""
+        return self.cooccurrence.strongest_pairs(STRONGEST_PAIRS)
 
     @property
     def shared(self) -> dict[tuple[str, str], Counter[str]]:
-        """By two splits, or one and itself: 'exact' and 'near' duplicates with images in both."""
+        """Numbers of 'exact' and 'near' duplicates in both of two splits, or twice in one."""
         counts = {
             pair: Counter(exact=0, near=0) for pair in combinations_with_replacement(self.splits, 2)
         }
@@ -172,14 +156,14 @@ class DataReport:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What makes training or its measurements wrong, as sentences; empty if nothing does."""
+        """Sentences about what makes training or its measurements wrong."""
         found = []
         for name, split in self.splits.items():
             if bad := split.bad_files:
                 found.append(
-                    f"{name}: {len(bad)} of {split.num_images} images are missing or cannot be "
-                    f"read, first {next(iter(bad))} ({next(iter(bad.values()))}); replace them, or "
-                    "remove them from the data set"
+                    f"{name}: {len(bad)} of {counted(split.num_images, 'image')} are missing or "
+                    f"cannot be read, first {next(iter(bad))} ({next(iter(bad.values()))}); "
+                    "replace them, or remove them from the data set"
                 )
         for (a, b), counts in self.shared.items():
             if a != b and counts.total():
@@ -190,22 +174,49 @@ class DataReport:
         first = next(iter(self.splits))
         if unlearned := self.missing[first]:
             found.append(
-                f"{first} has no image with {', '.join(unlearned)}, which other splits have; "
-                "a model cannot learn what it is never shown: move images, or leave the label out"
+                f"{first} has no image with {quoted(unlearned)}, which other data sets have; a "
+                "model cannot learn what it is never shown: add images, or leave the label out"
             )
-        return tuple(found)
+        return (*found, *self.findings.problems)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what makes training or its measurements poor, or was assumed."""
+        few = [
+            f"{name} has {counted(split.num_images, 'image')}, which is few: results will vary "
+            "with chance"
+            for name, split in self.splits.items()
+            if split.num_images < FEW_IMAGES
+        ]
+        return (*self.findings.warnings, *few)
+
+    @property
+    def summary(self) -> str:
+        """One sentence: how much was read, and what was found."""
+        unreadable = len(self.overall.bad_files)
+        return (
+            f"{counted(self.overall.num_images, 'image')} in "
+            f"{counted(len(self.splits), 'data set')} with {counted(len(self.labels), 'label')}: "
+            f"{counted(unreadable, 'unreadable image')}, {counted(len(self.problems), 'problem')}, "
+            f"{counted(len(self.warnings), 'warning')}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The report as JSON values; of pairs of labels, the most frequent and the strongest."""
+        pairs = self.cooccurrence.frequent_pairs(LISTED_PAIRS)
         return {
             "problems": list(self.problems),
+            "warnings": list(self.warnings),
             "splits": {name: asdict(split) for name, split in self.splits.items()},
             "overall": asdict(self.overall),
             "missing_labels": {name: list(labels) for name, labels in self.missing.items()},
             "rare_labels": {name: list(labels) for name, labels in self.rare.items()},
             "labels": list(self.labels),
-            "cooccurrence": self.cooccurrence.tolist(),
-            "strongest_pairs": [pair._asdict() for pair in self.strongest_pairs[:20]],
+            "cooccurrence": [
+                {"labels": [pair.label, pair.other], "num_images": pair.num_images}
+                for pair in pairs
+            ],
+            "strongest_pairs": [pair._asdict() for pair in self.strongest_pairs],
             "shared": [{"splits": list(pair), **counts} for pair, counts in self.shared.items()],
             "duplicates": [
                 {

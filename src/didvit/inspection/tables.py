@@ -1,4 +1,4 @@
-"""The findings of an inspection as tables for a terminal."""
+"""Tables of the report, for a terminal."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,15 @@ from rich.table import Table
 from didvit.inspection.report import FEW, LEAST_SIDE, DataReport, Range, SplitReport
 
 SHOWN = 20
-"""Rows of a table of findings, of which there may be very many."""
+"""Number of rows of a table of findings, of which there may be very many."""
+LABELS_SHOWN = 100
+"""Number of labels with a row; of more, the most frequent and the rarest have one."""
 PAIRS_SHOWN = 10
+"""Number of pairs of labels with a row."""
 
 
 def inspection_tables(report: DataReport) -> list[Table]:
-    """The report as tables for a terminal; those that would be empty are left out."""
+    """Show the report as tables; those that would be empty are left out."""
     tables = [
         _split_table(report),
         _label_table(report),
@@ -33,7 +36,7 @@ def _table_of_numbers(title: str, columns: Sequence[str]) -> Table:
 
 
 def _table_of_texts(title: str, columns: Sequence[str], num_rows: int) -> Table:
-    """For the first `SHOWN` of so many rows."""
+    """Make a table for the first `SHOWN` of so many rows."""
     hidden = num_rows - SHOWN
     table = Table(title=title, caption=f"and {hidden} more" if hidden > 0 else None)
     for column in columns:
@@ -75,17 +78,30 @@ def _range_text(values: Range | None, form: str) -> str:
 def _label_table(report: DataReport) -> Table:
     columns = _columns(report)
     table = _table_of_numbers("Images by label", list(columns))
-    for label in report.labels:
+    missing = {name: set(labels) for name, labels in report.missing.items()}
+    rare = {name: set(labels) for name, labels in report.rare.items()}
+    for label in _shown_labels(report):
         cells = []
         for name, split in columns.items():
-            missing, rare = report.missing.get(name, ()), report.rare.get(name, ())
-            style = "bold red" if label in missing else "yellow" if label in rare else "none"
+            is_missing, is_rare = label in missing.get(name, ()), label in rare.get(name, ())
+            style = "bold red" if is_missing else "yellow" if is_rare else "none"
             cells.append(f"[{style}]{split.positives[label]}[/]")
         table.add_row(escape(label), *cells)
     table.caption = (
         f"red: no image here, though another data set has some; yellow: fewer than {FEW}"
     )
+    if hidden := len(report.labels) - table.row_count:
+        table.caption += f"; {hidden:,} labels between these are in the report of --json alone"
     return table
+
+
+def _shown_labels(report: DataReport) -> list[str]:
+    """All labels in order, or the most frequent and the rarest of many."""
+    if len(report.labels) <= LABELS_SHOWN:
+        return list(report.labels)
+    by_frequency = report.cooccurrence.most_frequent(len(report.labels))
+    half = LABELS_SHOWN // 2
+    return [report.labels[column] for column in (*by_frequency[:half], *by_frequency[-half:])]
 
 
 def _pair_table(report: DataReport) -> Table:

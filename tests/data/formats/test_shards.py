@@ -11,8 +11,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from didvit.data.datasets import read_dataset
+from didvit.data.formats.shards import expand
 from didvit.data.images import ImageError, read_image
-from didvit.data.shards import expand
 from refusals import refused
 
 
@@ -71,7 +71,7 @@ class TestRead:
         members = [("a.png", png(0)[0]), ("a.json", '{"url": "x"}'), ("a.cls", "cat")]
         assert read_dataset(write_tar(tmp_path / "0.tar", members)).image_labels == ({"cat"},)
 
-    @pytest.mark.parametrize("kind", ["jpg", "jpeg", "png", "webp", "JPG"])
+    @pytest.mark.parametrize("kind", ["jpg", "jpeg", "png", "webp", "JPG", "avif", "tif", "bmp"])
     def test_kinds_of_images(self, tmp_path, kind):
         members = [("a.cls", "cat"), (f"a.{kind}", png(0)[0])]
         assert read_dataset(write_tar(tmp_path / "0.tar", members)).images[0].name.endswith(kind)
@@ -89,6 +89,48 @@ class TestRead:
         table = read_dataset(write_tar(tmp_path / "0.tar", members))
         assert [image.name.rpartition(":")[2] for image in table.images] == ["x.y/a.png", "z/a.png"]
         assert table.image_labels == ({"cat"}, {"dog"})
+
+    def test_samples_with_dots_in_their_names(self, tmp_path):
+        """They were passed over in silence, with their labels."""
+        members = [
+            *(("22.05.jpg", png(0)[0]), ("22.05.cls", "cat"), ("22.06.jpg", png(1)[0])),
+            *(("22.06.cls", "dog"), *sample("b", 2, "eel")),
+        ]
+        path = write_tar(tmp_path / "0.tar", members)
+        table = read_dataset(path)
+        assert table.image_labels == ({"cat"}, {"dog"}, {"eel"})
+        assert table.notes == (
+            f"{path}: 2 samples with dots in their names are told apart at the last dot: 22.05, "
+            "22.06",
+        )
+
+    @pytest.mark.parametrize(
+        "members",
+        [
+            [("a.left.jpg", b"1"), ("a.right.jpg", b"2"), ("a.cls", "cat")],
+            [("a.exr", b"1"), ("a.cls", "cat")],
+            [("a.cls", "cat")],
+        ],
+    )
+    def test_labels_without_an_image_are_counted(self, tmp_path, members):
+        if len(members) == 3:
+            refused(write_tar(tmp_path / "0.tar", members), "a.left.jpg: there is no .json")
+            return
+        path = write_tar(tmp_path / "0.tar", [*members, *sample("b", 0, "dog")])
+        table = read_dataset(path)
+        assert table.image_labels == ({"dog"},)
+        assert table.problems == (
+            f"{path}: 1 sample without an image that can be read, passed over: a."
+            f"{', '.join(sorted(name.partition('.')[2] for name, _ in members))}",
+        )
+
+    def test_links_are_counted(self, tmp_path):
+        path = write_tar(tmp_path / "0.tar", sample("a", 0, "cat"))
+        with tarfile.open(path, "a") as tar:
+            link = tarfile.TarInfo("b.png")
+            link.type, link.linkname = tarfile.SYMTYPE, "a.png"
+            tar.addfile(link)
+        assert read_dataset(path).problems == (f"{path}: 1 link in tar files passed over: b.png",)
 
     def test_long_names(self, tmp_path):
         key = "é" * 180
@@ -149,6 +191,12 @@ class TestRefused:
         members = [*sample("b", 1, "cat"), ("a.png", png(0)[0]), *others]
         path = write_tar(tmp_path / "0.tar", members)
         refused(path, f"{path}:a.png: ", reason)
+
+    @pytest.mark.parametrize("name", ["a.json", "a.png"])
+    def test_a_file_that_stands_twice(self, tmp_path, name):
+        members = sample("a", 0, "cat")
+        path = write_tar(tmp_path / "0.tar", [*members, (name, dict(members)[name])])
+        refused(path, f"{name} stands twice in it")
 
     def test_two_images_of_one_sample(self, tmp_path):
         path = write_tar(tmp_path / "0.tar", [*sample("a", 0, "cat"), ("a.jpg", png(1)[0])])

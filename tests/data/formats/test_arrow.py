@@ -9,7 +9,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from didvit.data.datasets import read_dataset
-from didvit.data.images import read_image
+from didvit.data.images import ImageError, read_image
 from refusals import refused
 
 hf = pytest.importorskip("datasets")
@@ -43,11 +43,11 @@ class TestLabels:
     @pytest.mark.parametrize(
         ("feature", "values", "labels", "targets"),
         [
-            (CLASSES, [1, 0], ("cat", "dog", "eel"), [[1, 0, 0], [0, 1, 0]]),
-            (CLASSES, [1, -1], ("cat", "dog", "eel"), [[1, 0, 0], [-1, -1, -1]]),
-            (CLASSES, [1, None], ("cat", "dog", "eel"), [[1, 0, 0], [-1, -1, -1]]),
-            (hf.Sequence(CLASSES), [[1, 0], []], ("cat", "dog", "eel"), [[1, 1, 0], [0, 0, 0]]),
-            (hf.List(CLASSES), [[2], [1]], ("cat", "dog", "eel"), [[0, 0, 1], [1, 0, 0]]),
+            (CLASSES, [1, 0], ("dog", "cat", "eel"), [[0, 1, 0], [1, 0, 0]]),
+            (CLASSES, [1, -1], ("dog", "cat", "eel"), [[0, 1, 0], [-1, -1, -1]]),
+            (CLASSES, [1, None], ("dog", "cat", "eel"), [[0, 1, 0], [-1, -1, -1]]),
+            (hf.Sequence(CLASSES), [[1, 0], []], ("dog", "cat", "eel"), [[1, 1, 0], [0, 0, 0]]),
+            (hf.List(CLASSES), [[2], [1]], ("dog", "cat", "eel"), [[0, 0, 1], [0, 1, 0]]),
             (
                 hf.Sequence(hf.Value("string")),
                 [["fly", " ant "], [""]],
@@ -103,6 +103,19 @@ class TestImages:
         data = hf.Dataset.from_dict({"image": [str(tmp_path / "a.png")], "label": [0]}, features)
         data.save_to_disk(tmp_path / "saved")
         assert torch.equal(read_image(read_dataset(tmp_path / "saved").images[0]), pixels(3))
+
+    def test_a_row_without_an_image_is_named(self, tmp_path):
+        features = hf.Features({"image": hf.Image(), "labels": CLASSES})
+        values = {"image": [{"bytes": png(0), "path": None}, None], "labels": [0, 1]}
+        hf.Dataset.from_dict(values, features=features).save_to_disk(tmp_path / "d")
+        images = read_dataset(tmp_path / "d").images
+        assert torch.equal(read_image(images[0]), pixels(0))
+        with pytest.raises(ImageError, match="d:1: row 1 has no image in its column 'image'"):
+            read_image(images[1])
+
+    def test_no_row(self, tmp_path):
+        make([], CLASSES).save_to_disk(tmp_path / "d")
+        refused(tmp_path / "d", "the data set has no row")
 
     def test_images_can_be_sent_to_other_processes(self, tmp_path):
         make([0, 1], CLASSES).save_to_disk(tmp_path / "saved")

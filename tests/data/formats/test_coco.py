@@ -74,6 +74,52 @@ class TestRead:
         assert read_dataset(f"{folder}:val2014").images[0].name.startswith("COCO_val2014")
 
 
+class TestOtherTools:
+    def test_names_that_are_numbers(self, write):
+        content = instances()
+        content["categories"][1]["name"] = 1
+        table = read_dataset(f"{write(content)}:val2017")
+        assert table.labels == ("1", "car", "dog", "toothbrush")
+        assert "names of categories are numbers, read as text: 1" in table.notes[0]
+
+    def test_several_categories_of_one_name(self, write):
+        content = instances()
+        content["categories"][3]["name"] = " person "
+        table = read_dataset(f"{write(content)}:val2017")
+        assert table.labels == ("person", "car", "toothbrush")
+        assert "several categories have one name, and are one label: 'person'" in table.notes[0]
+
+    @pytest.mark.parametrize(
+        ("place", "images"),
+        [
+            ("_annotations.coco.json", "."),  # Roboflow
+            ("instances.json", "."),
+            ("instances.json", "images"),
+            ("annotations/instances.json", "images"),
+            ("annotations/instances_val2017.json", "images/val2017"),
+        ],
+    )
+    def test_where_other_tools_put_the_images(self, tmp_path, place, images):
+        path = tmp_path / place
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(instances()))
+        folder = tmp_path / images
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in IMAGES.values():
+            (folder / name).touch()
+        table = read_dataset(path)
+        assert table.images[0] == folder / IMAGES[7]
+        assert f"its images are read from {folder}" in table.notes[0]
+        if place.startswith("_"):
+            assert read_dataset(tmp_path).images == table.images
+
+    def test_the_folders_that_were_tried_are_named(self, tmp_path):
+        path = tmp_path / "annotations" / "mine.json"
+        path.parent.mkdir()
+        path.write_text(json.dumps(instances()))
+        refused(path, "there is no image", f"relative to the folder {tmp_path / 'mine'}")
+
+
 class TestRefused:
     def test_without_a_split_those_there_are_named(self, write):
         folder = write(instances())
@@ -92,19 +138,60 @@ class TestRefused:
             (lambda c: c.pop("images"), "'images'"),
             (lambda c: c.pop("categories"), "'categories'"),
             (lambda c: c.pop("annotations"), "'annotations'"),
-            (lambda c: c["annotations"][0].update(image_id=8), "8"),
-            (lambda c: c["annotations"][0].update(category_id=91), "91"),
+            (
+                lambda c: c["annotations"][0].update(image_id=8),
+                "annotation 0: its image_id is 8; expected",
+            ),
+            (
+                lambda c: c["annotations"][0].update(category_id="1"),
+                "its category_id is '1'; expected the id of one of the categories, such as 3",
+            ),
             (lambda c: c["images"][1].pop("file_name"), "'file_name'"),
         ],
     )
     def test_incomplete_files(self, write, change, fault):
         content = instances()
         change(content)
-        refused(f"{write(content)}:val2017", "instances_val2017.json", f"at fault: {fault}")
+        refused(f"{write(content)}:val2017", "instances_val2017.json", fault)
+
+    @pytest.mark.parametrize(
+        ("kind", "items"),
+        [
+            ("images", [{"id": 2, "file_name": "b.jpg"}]),
+            ("categories", [{"id": 3, "name": "cat"}]),
+        ],
+    )
+    def test_ids_that_stand_twice(self, write, kind, items):
+        """As two joined files have; the first was replaced by the second."""
+        content = instances()
+        content[kind] += items
+        reason = f"the id {items[0]['id']} stands twice among its {kind}"
+        refused(f"{write(content)}:val2017", "instances_val2017.json", reason)
+
+    @pytest.mark.parametrize("name", [None, "", "  ", "a\ud800", "a\0b", True, ["cat"]])
+    def test_names_that_cannot_be_labels(self, write, name):
+        content = instances()
+        content["categories"][1]["name"] = name
+        refused(f"{write(content)}:val2017", "instances_val2017.json, category 1", "cannot be a")
+
+    def test_ids_of_two_types(self, write):
+        content = instances()
+        content["categories"][1]["id"] = "person"
+        refused(f"{write(content)}:val2017", "the ids of its categories are numbers and texts")
+
+    @pytest.mark.parametrize("name", [None, "", 7])
+    def test_images_without_a_path(self, write, name):
+        content = instances()
+        content["images"][1]["file_name"] = name
+        refused(f"{write(content)}:val2017", "image 2: expected a path under 'file_name', got")
 
     @pytest.mark.parametrize("text", ["", "{", "[" * 100_000])
     def test_files_that_are_not_json(self, write, text):
         refused(f"{write(text)}:val2017", "instances_val2017.json", "cannot be read as JSON")
+
+    def test_rows_of_images_are_told_where_they_go(self, write):
+        text = '[{"image": "a.jpg", "labels": ["cat"]}]'
+        refused(f"{write(text)}:val2017", "got list; rows of images and labels go into a .jsonl")
 
     @pytest.mark.parametrize("text", ["[]", "3", '{"images": 3}'])
     def test_other_json(self, write, text):
@@ -118,7 +205,7 @@ class TestRefused:
 
 class TestReal:
     def test_photographs(self):
-        beside = Path(__file__).parents[3] / "shared" / "data"
+        beside = Path(__file__).parents[4] / "shared" / "data"
         folder = Path(os.environ.get("DIDVIT_DATA", beside)) / "coco80"
         if not folder.is_dir():
             pytest.skip(f"there are no photographs at {folder}; set DIDVIT_DATA to their folder")

@@ -5,7 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from didvit.data.rows import parse_json
+from didvit.data.formats.rows import parse_json
+from didvit.data.images import ImageError, content_of
 from didvit.data.table import DataError, Entry, Listing, split_error
 
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ class ArrowRow:
     def read(self) -> bytes:
         """The bytes of the image file."""
         image = _images(self.folder, self.column)[self.row][self.column]
+        if not image or (image["bytes"] is None and not image["path"]):
+            raise ImageError(f"{self}: row {self.row} has no image in its column {self.column!r}")
         # Without bytes, it is a file that was not taken into the data set.
-        return Path(image["path"]).read_bytes() if image["bytes"] is None else image["bytes"]
+        return content_of(image["path"]) if image["bytes"] is None else image["bytes"]
 
 
 @lru_cache(maxsize=8)  # for every process that reads images
@@ -91,7 +94,13 @@ def list_saved(folder: Path, split: str | None) -> Listing:
         return list_saved(folder / split, None)
     if split:
         raise split_error(folder, split, ())
-    dataset = _load(folder)
+    state = folder / "state.json"
+    no_file = (
+        state.is_file() and parse_json(str(state), state.read_bytes()).get("_data_files") == []
+    )
+    # The library cannot load a data set without a file of rows.
+    if no_file or not len(dataset := _load(folder)):
+        raise DataError(f"{folder}: the data set has no row")
     image_column, label_column = _columns(folder, dataset.features)
     kind = dataset.features[label_column]
     kind = getattr(kind, "feature", kind)  # of the items, where it is a list
@@ -110,7 +119,7 @@ def list_saved(folder: Path, split: str | None) -> Listing:
                 f"{image.name}: expected labels in column {label_column!r}, got {value!r}"
             ) from error
         entries.append(Entry(image.name, image, frozenset(present)))
-    return Listing(str(folder), entries, names)
+    return Listing(str(folder), entries, names, ordered=True)
 
 
 def _columns(folder: Path, features: "Features") -> tuple[str, str]:

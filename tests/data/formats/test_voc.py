@@ -7,8 +7,8 @@ import pytest
 import torchvision
 
 from didvit.data.datasets import read_dataset
+from didvit.data.formats.voc import LABELS, download_voc
 from didvit.data.table import DataError
-from didvit.data.voc import LABELS, download_voc
 from refusals import refused
 
 XML = "<annotation>{}</annotation>"
@@ -109,6 +109,100 @@ class TestUnannotated:
         refused(f"{year}:trainval", "of all 20 classes", "000001.xml")
 
 
+class TestOtherTools:
+    def test_labels_of_ones_own(self, year):
+        write_annotations(year)
+        text = XML.format(OBJECT.format("helmet", 0, "") + OBJECT.format("person", 1, ""))
+        (year / "Annotations" / "000003.xml").write_text(text)
+        table = read_dataset(f"{year}:trainval")
+        assert table.labels == ("cat", "dog", "helmet", "person")
+        assert table.targets[2].tolist() == [0, 0, 1, -1]
+        assert "its labels are not VOC's 20" in table.notes[0]
+        (year / "JPEGImages" / "000003.jpg").rename(year / "JPEGImages" / "000003.png")
+        assert read_dataset(f"{year}:trainval").images[2].name == "000003.png"
+
+    def test_lists_of_ones_own_classes(self, year):
+        main = year / "ImageSets" / "Main"
+        (main / "helmet_trainval.txt").write_text("000001 1\n000002 -1\n000003 0\n")
+        table = read_dataset(f"{year}:trainval")
+        assert table.labels == ("helmet",)
+        assert table.targets.tolist() == [[1], [0], [-1]]
+        refused(f"{year}:helmet_trainval", "there are: test, trainval")
+
+    # Of the folder that is given: images, and XML files.
+    @pytest.mark.parametrize(
+        ("images", "annotations"),
+        [
+            *(("images", "annotations"), ("JPEGImages", "Annotations"), (".", ".")),
+            *(("images", "images"), (".", "annotations"), ("Images", "labels")),
+        ],
+    )
+    def test_images_with_xml_files_and_no_lists(self, tmp_path, images, annotations):
+        """Their folder was taken for a label, 'images', and every image had it."""
+        for folder in (images, annotations):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        for name, label in (("a", "helmet"), ("b", "head"), ("c", None)):
+            (tmp_path / images / f"{name}.png").touch()
+            text = OBJECT.format(label, 0, PART) if label else ""
+            (tmp_path / annotations / f"{name}.xml").write_text(XML.format(text))
+        (tmp_path / images / "alone.jpg").touch()
+        table = read_dataset(tmp_path)
+        assert [image.name for image in table.images] == ["a.png", "b.png", "c.png"]
+        assert table.labels == ("head", "helmet")
+        assert table.targets.tolist() == [[0, 1], [1, 0], [0, 0]]
+        assert table.notes == (f"{tmp_path}: labels are read from 3 XML files in VOC's form",)
+        assert table.problems == (
+            f"{tmp_path}: 1 image without an XML file passed over: alone.jpg",
+        )
+
+    def test_splits_of_such_folders(self, tmp_path):
+        (tmp_path / "train").mkdir()
+        (tmp_path / "train" / "a.jpg").touch()
+        (tmp_path / "train" / "a.xml").write_text(XML.format(OBJECT.format("helmet", 0, "")))
+        assert read_dataset(f"{tmp_path}:train").labels == ("helmet",)
+
+    @pytest.mark.parametrize("encoding", ["gb2312", "shift_jis", "utf-16", "latin-1"])
+    def test_encodings(self, year, encoding):
+        write_annotations(year)
+        label = "K\u00e4se" if encoding == "latin-1" else "\u4e2d\u6587"
+        text = f'<?xml version="1.0" encoding="{encoding}"?>' + XML.format(
+            OBJECT.format(label, 0, "")
+        )
+        (year / "Annotations" / "000003.xml").write_bytes(text.encode(encoding))
+        assert label in read_dataset(f"{year}:trainval").image_labels[2]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            XML.replace("<annotation>", '<annotation xmlns="http://example.org/a">'),
+            "<annotation><objects>{}</objects></annotation>",
+        ],
+    )
+    def test_namespaces_and_nested_objects(self, year, text):
+        """Their objects were not found, so that the image had no label."""
+        write_annotations(year)
+        path = year / "Annotations" / "000003.xml"
+        path.write_text(text.format(OBJECT.format("cat", 0, "")))
+        assert read_dataset(f"{year}:trainval").image_labels[2] == {"cat"}
+
+    def test_lists_with_a_byte_order_mark_and_names_with_spaces(self, year):
+        write_annotations(year)
+        (year / "Annotations" / "my photo.xml").write_text(XML.format(""))
+        (year / "JPEGImages" / "my photo.jpg").touch()
+        path = year / "ImageSets" / "Main" / "trainval.txt"
+        path.write_text("000003\nmy photo\n", encoding="utf-8-sig")
+        images = read_dataset(f"{year}:trainval").images
+        assert [image.name for image in images] == ["000003.jpg", "my photo.jpg"]
+        (year / "Annotations" / "my photo.xml").unlink()
+        refused(f"{year}:trainval", "my photo.xml", "'my photo' is one name, with spaces")
+
+    def test_a_split_that_is_named_like_a_class(self, year):
+        write_annotations(year)
+        (year / "ImageSets" / "Main" / "train_v2.txt").write_text("000001\n")
+        assert len(read_dataset(f"{year}:train_v2")) == 1
+        refused(year, "there are: test, train_v2, trainval")
+
+
 class TestRefused:
     def test_without_a_split_those_there_are_named(self, year):
         write_lists(year)
@@ -125,7 +219,7 @@ class TestRefused:
         (year.parent / "VOC2012" / "ImageSets" / "Main").mkdir(parents=True)
         refused(f"{year.parent}:trainval", "several years, VOC2007, VOC2012", str(year))
 
-    @pytest.mark.parametrize("line", ["000002 2", "000002", "000002 1 1"])
+    @pytest.mark.parametrize("line", ["000002 2", "000002", "000002 1 x"])
     def test_damaged_lists(self, year, line):
         write_lists(year)
         path = year / "ImageSets" / "Main" / "cat_trainval.txt"
@@ -138,7 +232,13 @@ class TestRefused:
         path.write_text("000001 1\n000003 -1\n")
         refused(f"{year}:trainval", str(path), "000002")
 
-    @pytest.mark.parametrize("text", ["<annotation>", XML.format(OBJECT.format("eel", 0, ""))])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("<annotation>", XML.format(OBJECT.format(" ", 0, "")), "", "\0", "<html><p/></html>"),
+            '<?xml version="1.0" encoding="klingon"?><annotation/>',
+        ],
+    )
     def test_damaged_annotations(self, year, text):
         write_annotations(year)
         (year / "Annotations" / "000003.xml").write_text(text)
@@ -176,7 +276,7 @@ class TestDownload:
 
 @pytest.fixture(scope="module")
 def real_year():
-    beside = Path(__file__).parents[3] / "shared" / "data"
+    beside = Path(__file__).parents[4] / "shared" / "data"
     folder = Path(os.environ.get("DIDVIT_DATA", beside)) / "VOCdevkit" / "VOC2007"
     if not folder.is_dir():
         pytest.skip(f"there are no photographs at {folder}; set DIDVIT_DATA to their folder")
