@@ -1,30 +1,27 @@
-"""How good the boxes are, for every localization and re-constraint: no compared system says."""
+"""Quality of the boxes, for every localization and re-constraint. No compared system reports it."""
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-
-from didvit.box_quality import score_boxes
-from didvit.checkpoint import Checkpoint, load_checkpoint
-from didvit.config_json import to_json
+from didvit.config import PAPER, with_settings
 from didvit.data.boxes import AnnotatedImage, read_boxes
 from didvit.data.table import DataError
-from didvit.experiments.trainer import REVISION, digest
-from didvit.files import whole_file, write_json
-from didvit.inference import choose_device
-from didvit.presets import PAPER
-from didvit.run_folder import versions
+from didvit.devices import choose_device
+from didvit.environment import versions
+from didvit.evaluation.boxes import score_boxes
+from didvit.experiments.benchmarks import Scale
+from didvit.files import whole_file
+from didvit.modeling.checkpoint import Checkpoint, load_checkpoint
 
-DATA = {
-    "cpu": ("coco80:val2017", "VOCdevkit/VOC2007:trainval", "VOCdevkit/VOC2007:test"),
-    "paper": ("coco:val2014", "VOCdevkit/VOC2007:test"),
-}
-"""Images with boxes, relative to the root, by scale. Nothing learns from them."""
+PAPER_DATA = ("coco:val2014", "VOCdevkit/VOC2007:test")
+SMALL_DATA = (
+    *("coco80:val2017", "coco80b:train2017", "coco80b:val2017"),
+    *("VOCdevkit/VOC2007:trainval", "VOCdevkit/VOC2007:test"),
+)
+"""Images with boxes, relative to the root: at the paper's scale, and at the others. Nothing learns
+from them."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "hadamard": {"reconstraint": "hadamard"},
@@ -60,56 +57,46 @@ MEASURES = {
 
 def box_results(
     model: str,
-    scale: str,
+    scale: Scale,
     root: Path,
     device: str,
-    cache: Path,
     resamples: int = 1000,
     tell: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
-    """The quality of a model's boxes under all `SETTINGS`, and of trivial ones.
+    """The quality of a model's boxes under all `SETTINGS`, and of trivial boxes.
 
     Args:
         model: ``"default"`` or a model folder.
-        scale: A key of `DATA`.
+        scale: ``"paper"`` for `PAPER_DATA`, or another for `SMALL_DATA`.
         root: The folder that its paths are relative to.
         device: Where to run.
-        cache: Folder for what was measured, by what it was measured on and with.
-        resamples: Of the bootstrap over images.
-        tell: Told what is done next.
+        resamples: Resamples of the bootstrap over images.
+        tell: Receives a message about each next step.
 
     Raises:
-        CheckpointError, DataError: Of the model and the data.
+        CheckpointError: The model cannot be used.
+        DataError: The data cannot be used.
     """
-    trained = load_checkpoint(model)
-    weights = hashlib.sha256(safetensors.torch.save(trained.model.state_dict())).hexdigest()
-    data = {spec: read_boxes(str(root / spec), trained.labels) for spec in DATA[scale]}
-    rows = []
-    for spec, images in data.items():
-        reports = {}
-        for name, changes in SETTINGS.items():
-            settings = {**PAPER, **changes}
-            made_with = {
-                "settings": {**to_json(replace(trained.config, **settings)), "weights": weights},
-                "resamples": resamples,
-                "images": _digest(images),
-                "revision": REVISION,
-            }
-            path = cache / f"boxes-{digest(made_with)}.json"
-            if not path.exists():
-                tell(f"{spec}: {name}")
-                checkpoint = load_checkpoint(model, settings)
-                write_json(path, _measure(checkpoint, images, device, resamples))
-            reports[name] = json.loads(path.read_text())
-        rows += [_row(spec, name, report, "model") for name, report in reports.items()]
-        # These look at no map, and are the same in every report.
-        trivial = reports["none"]
-        rows += [_row(spec, "whole image", trivial, "whole_image")]
-        rows += [_row(spec, "center box of half the area", trivial, "center_box")]
+    labels = load_checkpoint(model).labels
+    specs = PAPER_DATA if scale == "paper" else SMALL_DATA
+    images = [image for spec in specs for image in read_boxes(str(root / spec), labels)]
+    reports = {}
+    for name, changes in SETTINGS.items():
+        tell(f"boxes: {name}, {len(images)} images")
+        checkpoint = load_checkpoint(model, with_settings(PAPER, changes))
+        reports[name] = _measure(checkpoint, images, device, resamples)
+    # Trivial boxes depend on no map, and are the same in every report.
+    trivial = reports["none"]
+    rows = [
+        *(_row(name, report, "model") for name, report in reports.items()),
+        _row("whole image", trivial, "whole_image"),
+        _row("center box of half the area", trivial, "center_box"),
+    ]
     return {
-        "experiment": "boxes",
-        "scale": scale,
         "model": model,
+        "data": specs,
+        "resamples": resamples,
+        **trivial["counts"],
         "rows": rows,
         "versions": versions(),
     }
@@ -135,37 +122,24 @@ def _measure(
     }
 
 
-def _digest(images: Sequence[AnnotatedImage]) -> str:
-    """A name for images and their boxes, wherever they lie."""
-    rows = [(image.image.name, image.size, image.boxes, image.labels) for image in images]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
-def _row(spec: str, name: str, report: dict[str, Any], method: str) -> dict[str, Any]:
-    return {"data": spec, "name": name, **report["counts"], **report["methods"][method]}
+def _row(name: str, report: dict[str, Any], method: str) -> dict[str, Any]:
+    return {"name": name, **report["methods"][method]}
 
 
 def box_markdown(results: dict[str, Any]) -> str:
-    """A table for each data set, in Markdown, of the JSON."""
+    """The table in Markdown, without a title."""
     lines = [
-        "## The quality of the boxes",
-        "",
         f"Of the model `{results['model']}`, in percent: the mean over labels, its 95 % interval "
         "over images, and the average over everything. Blank is a measure that "
         "says nothing of the setting.",
+        "",
+        f"{results['images']} images with {results['pairs']} labels and {results['objects']} "
+        f"objects: {', '.join(f'`{spec}`' for spec in results['data'])}.",
+        "",
+        f"| | {' | '.join(MEASURES.values())} | area of a view |",
+        f"| --- |{' --- |' * len(MEASURES)} --- |",
+        *(f"| {row['name']} | {' | '.join(_cells(row))} |" for row in results["rows"]),
     ]
-    for spec in dict.fromkeys(row["data"] for row in results["rows"]):
-        rows = [row for row in results["rows"] if row["data"] == spec]
-        first = rows[0]
-        lines += [
-            "",
-            f"`{spec}`: {first['images']} images, {first['pairs']} labels in them, "
-            f"{first['objects']} objects.",
-            "",
-            f"| | {' | '.join(MEASURES.values())} | area of a view |",
-            f"| --- |{' --- |' * len(MEASURES)} --- |",
-        ]
-        lines += [f"| {row['name']} | {' | '.join(_cells(row))} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -179,22 +153,19 @@ def _cells(row: dict[str, Any]) -> Sequence[str]:
 
 
 def draw_boxes(results: dict[str, Any], path: Path) -> None:
-    """Pointing game and CorLoc of every setting, one panel for each data set."""
+    """Pointing game and CorLoc of every setting."""
     from matplotlib.figure import Figure
 
-    specs = list(dict.fromkeys(row["data"] for row in results["rows"]))
-    figure = Figure(figsize=(4.5 * len(specs), 5), layout="constrained")
-    panels = figure.subplots(1, len(specs), sharey=True, squeeze=False)[0]
-    for axes, spec in zip(panels, specs, strict=True):
-        rows = [row for row in results["rows"] if row["data"] == spec][::-1]
-        for i, name in enumerate(("corloc", "pointing_game")):
-            places = [place + 0.4 * i - 0.2 for place in range(len(rows))]
-            theirs = [name not in NOT_THEIRS.get(row["name"], ()) for row in rows]
-            values = [row[name]["label_mean"] * own for row, own in zip(rows, theirs, strict=True)]
-            bars = axes.barh(places, values, 0.4, label=MEASURES[name])
-            axes.bar_label(bars, ["" if own else "n/a" for own in theirs], fontsize=7)
-        axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-        axes.set_xlabel(f"mean over labels, percent\n{spec}")
-    panels[-1].legend(loc="lower right")
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes, rows = figure.subplots(), results["rows"][::-1]
+    for i, name in enumerate(("corloc", "pointing_game")):
+        places = [place + 0.4 * i - 0.2 for place in range(len(rows))]
+        theirs = [name not in NOT_THEIRS.get(row["name"], ()) for row in rows]
+        values = [row[name]["label_mean"] * own for row, own in zip(rows, theirs, strict=True)]
+        bars = axes.barh(places, values, 0.4, label=MEASURES[name])
+        axes.bar_label(bars, ["" if own else "n/a" for own in theirs], fontsize=7)
+    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes.set_xlabel("mean over labels, percent")
+    axes.legend(loc="lower right")
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=120)

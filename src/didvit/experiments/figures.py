@@ -1,28 +1,25 @@
-"""The figure of an experiment, of its JSON."""
+"""The figure of an experiment, rendered from the runs that exist."""
 
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from didvit.experiments.measures import difference, differences, interval, score
+from didvit.experiments.runs import is_same_run
+from didvit.experiments.tables import Measure, Results, RowResult, references
 from didvit.files import whole_file
-
-OURS = "ours, mAP"
-SPREAD = "(lines: 95 % over images)"
-SPREAD_OF_SEEDS = "(lines: 95 % over images; with\ndiamonds, lowest and highest seed)"
 
 
 class Panel(NamedTuple):
     """A column of points, one to a row of the table.
 
     Attributes:
-        title: What they are, in percent.
-        places: Of the rows that have one.
-        values: Of those rows.
-        ends: Of the lines through them; None draws no lines.
-        seeds: Behind each value.
-        form: Of the values in writing.
+        title: What the points are, in percent.
+        places: Places of the rows that have one.
+        values: Values of those rows.
+        ends: Ends of the lines through them. None draws no lines.
+        seeds: Number of seeds behind each value.
+        form: Format of the values as text.
     """
 
     title: str
@@ -33,60 +30,60 @@ class Panel(NamedTuple):
     form: str = "{:.1f}"
 
 
-def draw(results: dict[str, Any], path: Path) -> None:
-    """The paper's mAP where there is any, ours, and ours less the reference's; or its curves."""
+def draw(results: Results, path: Path) -> None:
+    """The paper's mAP where there is any, ours, and the differences; or curves."""
     from matplotlib.figure import Figure
 
     figure = Figure(layout="constrained")
-    curves = list(dict.fromkeys(row["curve"] for row in results["rows"] if row["curve"]))
+    curves = list(dict.fromkeys(r.row.curve for r in results.rows if r.row.curve))
     if curves:
-        _draw_curves(figure, results, curves)
+        _draw_curves(figure, results.with_common_seeds(), curves)
     else:
         _draw_points(figure, results)
-    figure.suptitle(textwrap.fill(results["title"], int(9 * figure.get_figwidth())))
+    figure.suptitle(textwrap.fill(results.experiment.title, int(9 * figure.get_figwidth())))
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
 
-def references(results: dict[str, Any]) -> str:
-    """The names of the rows that the others are compared with."""
-    return " or ".join(dict.fromkeys(row["reference"] for row in results["rows"]))
-
-
-def _draw_curves(figure: Any, results: dict[str, Any], curves: list[str]) -> None:
+def _draw_curves(figure: Any, results: Results, curves: list[str]) -> None:
     """mAP above, differences from the reference below; one column to a curve."""
     figure.set_size_inches(5 * len(curves), 6)
     panels = figure.subplots(2, len(curves), sharex="col", sharey="row", squeeze=False)
     for (above, below), curve in zip(panels.T, curves, strict=True):
-        rows = [row for row in results["rows"] if row["curve"] == curve]
-        x, y = [row["x"] for row in rows], [score(row) for row in rows]
-        lines = _lines(y, [interval(row) for row in rows])
-        above.errorbar(x, y, lines, marker="o", capsize=3)
-        compared = [(row["x"], ends) for row in rows if (ends := _difference(row))]
+        rows = [result for result in results.rows if result.row.curve == curve]
+        x, scores = [result.row.x for result in rows], [result.score for result in rows]
+        _draw_line(above, x, scores)
+        compared = [(r.row.x, change) for r in rows if (change := _difference(results, r))]
         if compared:
-            places, differences = zip(*compared, strict=True)
-            y, *ends = zip(*differences, strict=True)
-            lines = _lines(y, list(zip(*ends, strict=True)))
-            below.errorbar(places, y, lines, marker="o", capsize=3)
+            places, changes = zip(*compared, strict=True)
+            _draw_line(below, places, changes)
         below.axhline(0, color="gray", linewidth=1)
         below.set_xticks(x, [f"{value:g}" for value in x])
         below.set_xlabel(curve)
         above.grid(alpha=0.3)
         below.grid(alpha=0.3)
-    spread = _spread(results["rows"])
-    panels[0, 0].set_ylabel(f"{OURS}\n{spread}")
-    panels[1, 0].set_ylabel(f"less {references(results)}\n{spread}")
+    spread = _range_text(results.rows)
+    panels[0, 0].set_ylabel(f"ours, mAP\n{spread}")
+    panels[1, 0].set_ylabel(f"Δ − {references(results)}\n{spread}")
 
 
-def _difference(row: dict[str, Any]) -> tuple[float, float, float] | None:
-    """From the reference, which is at 0 itself; None where the reference could not be trained."""
-    return (0.0, 0.0, 0.0) if row["name"] == row["reference"] else difference(row)
+def _draw_line(axes: Any, x: Sequence[float | None], measures: Sequence[Measure]) -> None:
+    y, ends = [m.mean for m in measures], [(m.low, m.high) for m in measures]
+    axes.errorbar(x, y, _lines(y, ends), marker="o", capsize=3)
 
 
-def _draw_points(figure: Any, results: dict[str, Any]) -> None:
-    rows = results["rows"][::-1]  # the first row on top
+def _difference(results: Results, result: RowResult) -> Measure | None:
+    """Difference from the reference: 0 for itself; None where the two share no seed."""
+    reference = results.experiment.reference(result.row)
+    if is_same_run(result.row, reference):
+        return Measure(0.0, 0.0, 0.0, ())
+    return result.difference(reference)
+
+
+def _draw_points(figure: Any, results: Results) -> None:
+    rows = results.rows[::-1]  # the first row on top
     panels = list(_panels(results, rows))
-    names = [textwrap.fill(f"{row['name']} ({row['steps']} steps)", 50) for row in rows]
+    names = [textwrap.fill(f"{r.row.name} ({r.runs[0].steps} steps)", 50) for r in rows]
     lines = max(name.count("\n") + 1 for name in names)
     width = 3.5 + 3.2 * len(panels)
     figure.set_size_inches(width, 1.4 + (0.15 + 0.17 * lines) * len(rows))
@@ -97,35 +94,41 @@ def _draw_points(figure: Any, results: dict[str, Any]) -> None:
     all_axes[0].set_ylim(-0.6, len(rows) - 0.4)
 
 
-def _panels(results: dict[str, Any], rows: list[dict[str, Any]]) -> list[Panel]:
-    papers = {i: row["paper"]["mAP"] for i, row in enumerate(rows) if "mAP" in row["paper"]}
-    compared = {i: ends for i, row in enumerate(rows) if (ends := difference(row))}
-    ends = [interval(row) for row in rows]
-    title = textwrap.fill(f"less {references(results)}", 34)
+def _panels(results: Results, rows: Sequence[RowResult]) -> list[Panel]:
+    papers = {i: r.row.paper["mAP"] for i, r in enumerate(rows) if "mAP" in r.row.paper}
+    changes = {
+        i: change
+        for i, r in enumerate(rows)
+        if (change := r.difference(results.experiment.reference(r.row)))
+    }
+    scores, spread = [r.score for r in rows], _range_text(rows)
+    title = textwrap.fill(f"Δ − {references(results)}", 34)
     panels = [
         Panel("paper, mAP", list(papers), list(papers.values()), None, [1] * len(papers)),
         Panel(
-            f"{OURS}\n{_spread(rows)}",
+            f"ours, mAP\n{spread}",
             list(range(len(rows))),
-            [score(row) for row in rows],
-            ends,
-            [len(row["runs"]) for row in rows],
+            [score.mean for score in scores],
+            [(score.low, score.high) for score in scores],
+            [len(score.seeds) for score in scores],
         ),
         Panel(
-            f"{title}\n{_spread(rows)}",
-            list(compared),
-            [value for value, *_ in compared.values()],
-            [(low, high) for _, low, high in compared.values()],
-            [len(differences(rows[i])) for i in compared],
+            f"{title}\n{spread}",
+            list(changes),
+            [change.mean for change in changes.values()],
+            [(change.low, change.high) for change in changes.values()],
+            [len(change.seeds) for change in changes.values()],
             "{:+.1f}",
         ),
     ]
     return [panel for panel in panels if panel.places]
 
 
-def _spread(rows: Sequence[dict[str, Any]]) -> str:
-    """What the lines of the rows' points are."""
-    return SPREAD_OF_SEEDS if any(len(row["runs"]) > 1 for row in rows) else SPREAD
+def _range_text(rows: Sequence[RowResult]) -> str:
+    """Meaning of the lines through the points."""
+    if any(len(result.runs) > 1 for result in rows):
+        return "(lines: 95 % over images; with\ndiamonds, lowest and highest seed)"
+    return "(lines: 95 % over images)"
 
 
 def _draw_panel(axes: Any, panel: Panel) -> None:

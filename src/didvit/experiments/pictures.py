@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from didvit.files import whole_file
-from didvit.prediction import Prediction
+from didvit.inference.prediction import Prediction
 
 COLUMN_WIDTH = 640
 GAP = 12

@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from didvit.config import PAPER
 from didvit.experiments.benchmarks import Data
-from didvit.presets import DIDVIT, PAPER
 
-Budget = Literal["steps", "looks", "start"]
-"""What a row has as much of as DiD with K = 4: steps, or looks (forward passes) in them. 'start'
-has neither: it is the common start as it is."""
+Budget = Literal["equal_steps", "equal_passes"]
+"""What a row shares with DiD at K = 4: the number of steps, or of forward passes in training."""
 
-DID_LOOKS = 5
-"""Of DiD with K = 4, to learn from an image."""
+DID_PASSES = 5
+"""Forward passes of DiD at K = 4, to learn from one image."""
 
 
 @dataclass(frozen=True)
@@ -20,24 +19,33 @@ class Row:
     """One system or setting.
 
     Attributes:
-        name: As the paper has it, where it has it.
-        model: What it changes in the benchmark's model.
+        name: The paper's name for it, if there is one.
+        changes: Settings that differ from the benchmark's, by name (see `with_settings`).
         paper: The paper's numbers, in percent: mAP, or All and Top-3 metrics by name.
-        data: What it is trained and scored on.
-        budget: What it is given as much of as DiD. Where that is 'start', ``model`` plays no part.
-        scored_with: Changes to the model when it is scored, after training without them.
-        curve: The line of a figure that it is a point of; of a table's row, nothing.
-        x: Where on the line.
+        data: Data set and size that it is trained and scored on.
+        budget: What it shares with DiD.
+        scored_with: Settings of the method that differ when the trained model is scored.
+        curve: Line of a figure that the row is a point of; empty for rows of a table.
+        x: Place on the line.
     """
 
     name: str
-    model: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
     paper: Mapping[str, float] = field(default_factory=dict)
     data: Data = "coco"
-    budget: Budget = "steps"
+    budget: Budget = "equal_steps"
     scored_with: Mapping[str, Any] = field(default_factory=dict)
     curve: str = ""
     x: float | None = None
+
+
+def row_title(row: Row) -> str:
+    """The name of a row, with its budget where that is equal passes.
+
+    >>> row_title(Row("Baseline", {"top_n": 0}, budget="equal_passes"))
+    'Baseline (equal passes)'
+    """
+    return f"{row.name} (equal passes)" if row.budget == "equal_passes" else row.name
 
 
 Pair = tuple[tuple[str, Budget], tuple[str, Budget]]
@@ -48,12 +56,12 @@ class Experiment:
     """Rows that are compared.
 
     Attributes:
-        title: What is asked.
+        title: The question.
         rows: Systems or settings.
-        differs: What differs from the paper's experiment at any scale.
-        references: Names of the rows that the others of the same data are compared with; of data
-            where there is none, the first.
-        pairs: Other rows to compare: name and budget of one, and of what is taken off it.
+        differs: How it differs from the paper's experiment, at any scale.
+        references: Names of the rows that others of the same data are compared with. Without one,
+            the first row of the data is the reference.
+        pairs: More rows to compare: A and B, by name and budget, of a difference A − B.
     """
 
     title: str
@@ -63,17 +71,29 @@ class Experiment:
     pairs: tuple[Pair, ...] = ()
 
     def reference(self, row: Row) -> Row:
-        """What a row is compared with; a reference with itself."""
+        """The row that a row is compared with. A reference is compared with itself."""
         of_data = [other for other in self.rows if other.data == row.data]
         return next((other for other in of_data if other.name in self.references), of_data[0])
 
+    def comparisons(self, row: Row) -> list[tuple[Row, Row]]:
+        """Pairs of rows A and B that a row takes part in: with its reference, and in ``pairs``."""
+        reference = self.reference(row)
+        pairs = [(row, reference)] if reference is not row else []
+        planned = [(self.row(*a), self.row(*b)) for a, b in self.pairs]
+        return pairs + [pair for pair in planned if any(side is row for side in pair)]
+
     def row(self, name: str, budget: Budget) -> Row:
-        """The row of a name and budget."""
+        """The row with a name and budget.
+
+        Raises:
+            StopIteration: There is none.
+        """
         return next(row for row in self.rows if (row.name, row.budget) == (name, budget))
 
 
 BASELINE = {"top_n": 0}
-OURS = {name: value for name, value in DIDVIT.items() if value != PAPER[name]}
+OURS = {"view_scale": 0.5, "tiles": 2}
+"""The settings of the preset didvit that differ from the paper's."""
 COUNTS = ("CP", "CR", "CF1", "OP", "OR", "OF1")
 PAPER_TABLE_1 = {
     "ML-GCN": "83.0  85.1 72.0 78.0 85.8 75.4 80.3  89.2 64.1 74.6 90.5 66.5 76.7",
@@ -118,26 +138,26 @@ SINGLE_VIEW: dict[str, dict[str, Any]] = {
     "Query2Label": {"head": "query2label"},
     "ML-Decoder": {"head": "ml_decoder"},
 }
-"""Heads that look once."""
+"""Systems with one view."""
 
 
 def _single_view(budget: Budget) -> list[Row]:
     return [
-        Row(name, {**model, **BASELINE}, _paper_on_coco(name), budget=budget)
-        for name, model in SINGLE_VIEW.items()
+        Row(name, {**changes, **BASELINE}, _paper_on_coco(name), budget=budget)
+        for name, changes in SINGLE_VIEW.items()
     ]
 
 
 DID = Row("DiD", {}, _paper_on_coco("DiD"))
-AGAIN, LOOKS_AGAIN = "Baseline, looks again at test time", {"top_n": 4}
+BASELINE_WITH_VIEWS, WITH_VIEWS = "Baseline + views at test time", {"top_n": 4}
 
 TABLE_1 = Experiment(
     "Table 1: DiD and the systems it is compared with, on COCO",
     (
-        *_single_view("steps"),
-        *_single_view("looks"),
-        Row(AGAIN, BASELINE, scored_with=LOOKS_AGAIN),
-        Row(AGAIN, BASELINE, budget="looks", scored_with=LOOKS_AGAIN),
+        *_single_view("equal_steps"),
+        *_single_view("equal_passes"),
+        Row(BASELINE_WITH_VIEWS, BASELINE, scored_with=WITH_VIEWS),
+        Row(BASELINE_WITH_VIEWS, BASELINE, budget="equal_passes", scored_with=WITH_VIEWS),
         Row("MCAR", {**MCAR, "box_threshold": 0.5}, _paper_on_coco("MCAR")),
         Row("HCP", HCP),
         DID,
@@ -145,13 +165,16 @@ TABLE_1 = Experiment(
         Row("DiD + CSRA", {"head": "csra"}),
     ),
     "The paper has ML-GCN, MS-CMA, MCAR, SSGRL and ADD-GCN on their authors' CNNs; here all are "
-    "heads or views of one ViT. HCP, Query2Label, ML-Decoder, the baseline that looks again, DiD "
+    "heads or views of one ViT. HCP, Query2Label, ML-Decoder, the baseline with views, DiD "
     "with row normalization and DiD + CSRA are not in its table.",
     ("DiD",),
     pairs=(
-        ((AGAIN, "steps"), ("Baseline", "steps")),
-        (("DiD", "steps"), (AGAIN, "steps")),
-        ((AGAIN, "looks"), ("Baseline", "looks")),
+        ((BASELINE_WITH_VIEWS, "equal_steps"), ("Baseline", "equal_steps")),
+        (("DiD", "equal_steps"), (BASELINE_WITH_VIEWS, "equal_steps")),
+        ((BASELINE_WITH_VIEWS, "equal_passes"), ("Baseline", "equal_passes")),
+        (("DiD + CSRA", "equal_steps"), ("CSRA", "equal_steps")),
+        (("MS-CMA", "equal_steps"), ("Baseline", "equal_steps")),
+        (("MS-CMA", "equal_passes"), ("Baseline", "equal_passes")),
     ),
 )
 
@@ -175,21 +198,21 @@ TABLE_2 = Experiment(
         *_voc("voc2012", 90.5, 94.8, 95.5, 96.8),
     ),
     "The paper has HCP, SSGRL and ADD-GCN on their authors' CNNs, and VOC 2012 on that year's test "
-    "set, whose labels are not public; ours is VOC 2007's. All rows have as many steps, those that "
-    "learn from views several times the forward passes.",
+    "set, whose labels are not public; ours is VOC 2007's. All rows have as many steps; rows that "
+    "learn from views cost several times the forward passes.",
     ("DiD, VOC 2007", "DiD, VOC 2012"),
 )
 
 
 def _ablation(
     name: str,
-    model: Mapping[str, Any],
+    changes: Mapping[str, Any],
     paper: Mapping[str, float] | None = None,
-    budget: Budget = "steps",
+    budget: Budget = "equal_steps",
     **others: Any,
 ) -> Row:
     """A row about DiD's own parts: at 256 pixels, as the paper's are."""
-    return Row(name, model, paper or {}, "coco-256", budget, **others)
+    return Row(name, changes, paper or {}, "coco-256", budget, **others)
 
 
 def _sweep(
@@ -199,9 +222,18 @@ def _sweep(
     values: Sequence[float],
     papers: Mapping[float, Mapping[str, float]],
 ) -> list[Row]:
-    """The points of a curve: one setting at several values, with the paper's numbers by value."""
+    """The points of a curve: one setting at several values, with the paper's numbers by value.
+
+    The point at the paper's own value changes nothing, and so shares its runs with DiD.
+    """
     return [
-        _ablation(name.format(value), {setting: value}, papers.get(value), curve=curve, x=value)
+        _ablation(
+            name.format(value),
+            {} if value == getattr(PAPER, setting) else {setting: value},
+            papers.get(value),
+            curve=curve,
+            x=value,
+        )
         for value in values
     ]
 
@@ -210,7 +242,7 @@ TABLE_3 = Experiment(
     "Table 3: re-constraint of the semantic maps by the spatial map",
     (
         _ablation("Baseline", BASELINE, BASELINE_AT_256),
-        _ablation("Baseline", BASELINE, BASELINE_AT_256, "looks"),
+        _ablation("Baseline", BASELINE, BASELINE_AT_256, "equal_passes"),
         _ablation("hadamard", {}, AT_256),
         _ablation("sum", {"reconstraint": "sum"}, {"mAP": 82.0}),
         _ablation("none", {"reconstraint": "none"}, {"mAP": 82.5}),
@@ -219,12 +251,14 @@ TABLE_3 = Experiment(
         _ablation("sigmoid (ours)", {"reconstraint": "sigmoid"}),
         _ablation("scaled_sum (ours)", {"reconstraint": "scaled_sum"}),
     ),
-    "The spatial map is about 1/N, so that sum is none in disguise.",
+    "With column normalization the values of the spatial map are about 1/N, so that sum hardly "
+    "differs from none.",
     ("hadamard",),
     pairs=(
-        (("sum", "steps"), ("Baseline", "steps")),
-        (("none", "steps"), ("Baseline", "steps")),
-        (("sum", "steps"), ("none", "steps")),
+        (("sum", "equal_steps"), ("Baseline", "equal_steps")),
+        (("none", "equal_steps"), ("Baseline", "equal_steps")),
+        (("sum", "equal_steps"), ("none", "equal_steps")),
+        (("scaled_sum (ours)", "equal_steps"), ("none", "equal_steps")),
     ),
 )
 
@@ -234,10 +268,23 @@ TABLE_4 = Experiment(
         _ablation("DiD's", {}, AT_256),
         _ablation("MCAR's", {"localization": "mcar"}, {"mAP": 81.6}),
         _ablation("MCAR's, λ = 0.5", {"localization": "mcar", "box_threshold": 0.5}),
+        _ablation(
+            "MCAR's, λ = 0.5, none",
+            {"localization": "mcar", "box_threshold": 0.5, "reconstraint": "none"},
+        ),
         _ablation("random", {"localization": "random"}, {"mAP": 81.6}),
+        _ablation("Baseline", BASELINE),
     ),
     "The paper does not say with which λ it has MCAR's boxes: MCAR's own is 0.5, and λ = 0.6 where "
-    "a row says nothing.",
+    "a row says nothing. MCAR itself has no re-constraint (none). That row and the baseline are "
+    "not in its table.",
+    pairs=(
+        (("random", "equal_steps"), ("Baseline", "equal_steps")),
+        (("MCAR's", "equal_steps"), ("Baseline", "equal_steps")),
+        (("MCAR's, λ = 0.5", "equal_steps"), ("MCAR's", "equal_steps")),
+        (("MCAR's, λ = 0.5, none", "equal_steps"), ("MCAR's, λ = 0.5", "equal_steps")),
+        (("MCAR's", "equal_steps"), ("random", "equal_steps")),
+    ),
 )
 
 TABLE_5 = Experiment(
@@ -246,6 +293,13 @@ TABLE_5 = Experiment(
         _ablation("descending", {}, AT_256),
         _ablation("ascending", {"selection": "ascending"}, {"mAP": 81.6}),
         _ablation("random", {"selection": "random"}, {"mAP": 81.6}),
+        _ablation("Baseline", BASELINE),
+    ),
+    "The baseline is not in the paper's table.",
+    pairs=(
+        (("ascending", "equal_steps"), ("Baseline", "equal_steps")),
+        (("random", "equal_steps"), ("Baseline", "equal_steps")),
+        (("random", "equal_steps"), ("ascending", "equal_steps")),
     ),
 )
 
@@ -271,12 +325,13 @@ FIGURE_2 = Experiment(
     ),
     "The paper prints curves without numbers (those here are of tables 3 to 5): λ rises then "
     "falls, best at 0.7, always above the baseline; K rises, and is flat past 4. All points have "
-    "as many steps, each of 1 + K looks.",
+    "as many steps, each of 1 + K forward passes.",
     ("K = 4",),
     pairs=(
-        *(((f"λ = {value:g}", "steps"), ("K = 0", "steps")) for value in LAMBDAS),
-        (("λ = 0.7", "steps"), ("λ = 0.6", "steps")),
-        (("K = 1", "steps"), ("K = 0", "steps")),
+        *(((f"λ = {value:g}", "equal_steps"), ("K = 0", "equal_steps")) for value in LAMBDAS),
+        (("λ = 0.7", "equal_steps"), ("λ = 0.6", "equal_steps")),
+        (("K = 1", "equal_steps"), ("K = 0", "equal_steps")),
+        (("K = 2", "equal_steps"), ("K = 0", "equal_steps")),
     ),
 )
 
@@ -301,57 +356,49 @@ ORDER = Experiment(
 )
 
 FUSION = Experiment(
-    "What fusion adds over each branch, and training over looking again at test time alone",
+    "What fusion adds to each branch, and what training through views adds to views at test time",
     (
         _ablation("DiD, mean", {}, AT_256),
         _ablation("DiD, max", {"fusion": "max"}),
         _ablation("DiD, global", {"fusion": "global"}),
         _ablation("DiD, local", {"fusion": "local"}),
-        _ablation("Start", BASELINE, {}, "start"),
-        _ablation(
-            "Start, looks again at test time", BASELINE, {}, "start", scored_with=LOOKS_AGAIN
-        ),
         _ablation("Baseline", BASELINE, BASELINE_AT_256),
-        _ablation("Baseline", BASELINE, BASELINE_AT_256, "looks"),
-        _ablation(AGAIN, BASELINE, scored_with=LOOKS_AGAIN),
-        _ablation(AGAIN, BASELINE, {}, "looks", scored_with=LOOKS_AGAIN),
+        _ablation("Baseline", BASELINE, BASELINE_AT_256, "equal_passes"),
+        _ablation(BASELINE_WITH_VIEWS, BASELINE, scored_with=WITH_VIEWS),
+        _ablation(BASELINE_WITH_VIEWS, BASELINE, {}, "equal_passes", scored_with=WITH_VIEWS),
     ),
     "The paper does not say how it fuses.",
     pairs=(
-        (("Start, looks again at test time", "start"), ("Start", "start")),
-        (("Baseline", "steps"), ("Start", "start")),
-        ((AGAIN, "steps"), ("Baseline", "steps")),
-        ((AGAIN, "looks"), ("Baseline", "looks")),
-        (("DiD, mean", "steps"), (AGAIN, "steps")),
+        ((BASELINE_WITH_VIEWS, "equal_steps"), ("Baseline", "equal_steps")),
+        ((BASELINE_WITH_VIEWS, "equal_passes"), ("Baseline", "equal_passes")),
+        (("DiD, mean", "equal_steps"), (BASELINE_WITH_VIEWS, "equal_steps")),
+        (("DiD, global", "equal_steps"), ("Baseline", "equal_steps")),
+        (("DiD, local", "equal_steps"), ("Baseline", "equal_steps")),
     ),
 )
 
-LEARNS_WHOLE = "learns from whole images, "
+WHOLE = "trained on whole images, "
 
 PRESETS = Experiment(
-    "Our way to learn and to look again against the paper's",
+    "Our way of training and predicting against the paper's",
     (
-        _ablation("paper: learns and looks at four regions", {}, AT_256),
-        _ablation(f"{LEARNS_WHOLE}looks once", BASELINE, {}, "looks"),
+        _ablation("paper: trained and scored with four views", {}, AT_256),
+        _ablation(f"{WHOLE}one view", BASELINE, {}, "equal_passes"),
+        _ablation(f"{WHOLE}four views", BASELINE, {}, "equal_passes", scored_with=WITH_VIEWS),
         _ablation(
-            f"{LEARNS_WHOLE}looks at four regions", BASELINE, {}, "looks", scored_with=LOOKS_AGAIN
-        ),
-        _ablation(
-            f"{LEARNS_WHOLE}looks as the preset didvit does",
+            f"{WHOLE}views of the preset didvit",
             BASELINE,
             {},
-            "looks",
-            scored_with={**LOOKS_AGAIN, **OURS},
+            "equal_passes",
+            scored_with={**WITH_VIEWS, **OURS},
         ),
     ),
-    "The paper has no such comparison. All rows have as many looks to learn with. Half of "
-    "112 pixels, the CPU scale's input, is 4x4 patches: too little for our preset, whose views are "
-    "for inputs of 16x16 patches.",
+    "The paper has no such comparison. All rows have as many forward passes in training.",
     pairs=tuple(
-        ((f"{LEARNS_WHOLE}{one}", "looks"), (f"{LEARNS_WHOLE}{other}", "looks"))
+        ((f"{WHOLE}{one}", "equal_passes"), (f"{WHOLE}{other}", "equal_passes"))
         for one, other in (
-            ("looks as the preset didvit does", "looks at four regions"),
-            ("looks as the preset didvit does", "looks once"),
+            ("views of the preset didvit", "four views"),
+            ("views of the preset didvit", "one view"),
         )
     ),
 )
@@ -367,16 +414,36 @@ VIEW_SIZE = Experiment(
     "The size of views",
     tuple(
         _sweep(
-            "side of views, as a part of the input's",
-            "{:g} of the input's sides",
+            "side of views / side of the input",
+            "view_scale = {:g}",
             "view_scale",
             (0.5, 0.75, 1.0, 1.5),
             {1.0: AT_256},
         )
     ),
-    "The paper looks at views at the size of the input. All points have as many steps, each of "
-    "1 + 4 s² looks, s being the part.",
-    ("1 of the input's sides",),
+    "The paper's views have the size of the input. All points have as many steps, each of "
+    "1 + 4 s² forward passes, s being the scale.",
+    ("view_scale = 1",),
+)
+
+PRETRAINING = Experiment(
+    "Another pre-training of the backbone",
+    (
+        _ablation("Baseline", BASELINE),
+        _ablation("Baseline", BASELINE, budget="equal_passes"),
+        _ablation(BASELINE_WITH_VIEWS, BASELINE, scored_with=WITH_VIEWS),
+        _ablation(BASELINE_WITH_VIEWS, BASELINE, {}, "equal_passes", scored_with=WITH_VIEWS),
+        _ablation("DiD", {}),
+        _ablation("none", {"reconstraint": "none"}),
+        _ablation("sum", {"reconstraint": "sum"}),
+    ),
+    "The paper has one pre-training. These are the rows that its main claims rest on.",
+    ("DiD",),
+    pairs=(
+        ((BASELINE_WITH_VIEWS, "equal_steps"), ("Baseline", "equal_steps")),
+        ((BASELINE_WITH_VIEWS, "equal_passes"), ("Baseline", "equal_passes")),
+        (("DiD", "equal_steps"), (BASELINE_WITH_VIEWS, "equal_steps")),
+    ),
 )
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -392,5 +459,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "presets": PRESETS,
     "crop-source": CROP_SOURCE,
     "view-size": VIEW_SIZE,
+    "pretraining": PRETRAINING,
 }
 """By the name that ``didvit experiment`` takes; `pictures` has figure 3, `boxes` the boxes."""
