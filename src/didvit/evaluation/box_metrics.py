@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
+from torchvision.ops import box_iou
 
 from didvit.data.boxes import AnnotatedImage
 from didvit.evaluation.metrics import Interval
@@ -150,8 +152,7 @@ def iou(
     boxes: Float[np.ndarray, "n 4"], others: Float[np.ndarray, "m 4"]
 ) -> Float[np.ndarray, "n m"]:
     """Intersection over union of every box, none of them empty, with every other."""
-    shared = intersection(boxes, others)
-    return shared / (area(boxes)[:, None] + area(others) - shared)
+    return box_iou(torch.from_numpy(boxes), torch.from_numpy(others)).numpy()
 
 
 def contains(
