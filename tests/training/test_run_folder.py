@@ -12,7 +12,8 @@ from didvit.modeling.checkpoint import load_checkpoint
 from didvit.training.checkpointing import data_digests
 from didvit.training.optim import learning_rate
 from didvit.training.run_folder import RunFolder
-from didvit.training.trainer import read_tables, train
+from didvit.training.tables import read_tables
+from didvit.training.trainer import train
 from runs import MODEL, Record, read_csv, results_of
 
 

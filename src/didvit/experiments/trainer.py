@@ -23,7 +23,8 @@ from didvit.files import write_json
 from didvit.heads.labels import label_embeddings
 from didvit.training.checkpointing import data_digests
 from didvit.training.observer import TrainingObserver
-from didvit.training.trainer import read_tables, train
+from didvit.training.tables import read_tables
+from didvit.training.trainer import train
 
 DONE = "done.json"
 """File of a run folder that is trained to its end: validation scores, seconds, versions."""

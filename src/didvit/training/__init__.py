@@ -1,6 +1,7 @@
 """Training: from a configuration to a run folder, which is a model folder with its records.
 
     trainer.py        the loop, and `train`
+    tables.py         the data sets, and the resolution that photographs are read at
     module.py         from photographs and targets to the loss, as one module
     losses.py         losses per image and category
     optim.py          what learns, how fast, and by which rule

@@ -7,19 +7,18 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
-from typing import Any, cast
+from typing import cast
 
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from didvit.config import ConfigError, DataConfig, ModelConfig, TrainConfig
+from didvit.config import ConfigError, TrainConfig
 from didvit.config.serialization import to_json
-from didvit.data.datasets import read_datasets
 from didvit.data.findings import check_labels
 from didvit.data.stream import Batch, TrainingStream
-from didvit.data.table import DataError, Table
+from didvit.data.table import Table
 from didvit.evaluation.report import Report, report
 from didvit.method.model import DiD
 from didvit.modeling.checkpoint import load_checkpoint, save_checkpoint
@@ -43,6 +42,7 @@ from didvit.training.optim import (
 )
 from didvit.training.run_folder import RunFolder
 from didvit.training.stopping import Stopped, StopRequest, stopping_on_signals
+from didvit.training.tables import least_source_size, read_tables
 from didvit.training.validation import best_step, score_validation
 
 FEWEST_PATCHES = 6
@@ -107,30 +107,6 @@ def train(config: TrainConfig, observer: TrainingObserver | None = None) -> Trai
     with stopping_on_signals() as stop:
         trainer.run(stop, digests)
     return trainer.result()
-
-
-def read_tables(data: DataConfig) -> tuple[Table, Table]:
-    """Read the tables of training and validation, with the same labels.
-
-    Raises:
-        ConfigError: They share images.
-        DataError: A data set cannot be used, or validation has no label at all.
-    """
-    specs = [str(data.root / spec) if data.root else spec for spec in (*data.train, data.val)]
-    policies = {"difficult": data.difficult, "without_labels": data.without_labels}
-    table = read_datasets(specs[:-1], **cast(Any, policies))
-    validation = read_datasets(specs[-1:], table.labels, **cast(Any, policies))
-    for name, of_name in ((", ".join(data.train), table), (data.val, validation)):
-        if not (of_name.targets == 1).any():
-            raise DataError(f"{name}: no image has a label")
-    learned, scored = ({str(image.resolve()) for image in t.images} for t in (table, validation))
-    shared = learned & scored
-    if shared:
-        raise ConfigError(
-            f"data.val shares {len(shared)} images with data.train, for example {min(shared)}; "
-            "expected images that are not learned from"
-        )
-    return table, validation
 
 
 class Trainer:
@@ -424,25 +400,3 @@ class Trainer:
         if self.average:
             self.average.module.load_state_dict(state["average"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
-
-
-def least_source_size(config: TrainConfig, teacher: ModelConfig | None = None) -> tuple[int, int]:
-    """Height and width that a photograph needs for its crops to fill the network's input.
-
-    These are twice the input's, as crops have half a side or more. Where views are cut from the
-    crops, they are twice that, times ``view_scale``. A teacher's input and views count too.
-    """
-    learns_views = config.schedule.single_view_steps < config.schedule.steps
-    height, width = _source_size(config.model, learns_views)
-    if teacher is None:
-        return height, width
-    of_teacher = _source_size(teacher, sees_views=True)
-    return max(height, of_teacher[0]), max(width, of_teacher[1])
-
-
-def _source_size(model: ModelConfig, sees_views: bool) -> tuple[int, int]:
-    method = model.method
-    cuts = sees_views and method.top_n and method.crop_from == "raw"
-    factor = 2 * max(2 * method.view_scale, 1) if cuts else 2
-    height, width = model.image_size
-    return math.ceil(factor * height), math.ceil(factor * width)
