@@ -19,12 +19,13 @@ from didvit.config import DiDConfig
 from didvit.config.presets import PRESETS
 from didvit.data.datasets import read_dataset
 from didvit.data.table import Table
-from didvit.devices import choose_device
 from didvit.environment import versions
+from didvit.evaluation.evaluate import score
 from didvit.evaluation.metrics import bootstrap_difference, mean_average_precision
-from didvit.evaluation.report import Scores, report, score_table
+from didvit.evaluation.report import report
+from didvit.evaluation.scores import Scores
 from didvit.files import whole_file, write_json
-from didvit.modeling.checkpoint import load_checkpoint
+from didvit.inference.predictor import load
 
 SCORED = ("didvit", "paper")
 DIFFERENCES = (("didvit", "paper"), ("didvit", "fast"))
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--resamples", type=int, default=1000)
     options = parser.parse_args()
-    labels = load_checkpoint(options.model).labels
+    labels = load(options.model, decide=False).labels
     table = read_dataset(options.data, labels)
     scores = {
         name: stored_scores(options.model, name, table, options.scores) for name in options.presets
@@ -65,9 +66,8 @@ def main() -> None:
 def stored_scores(model: str, name: str, table: Table, folder: Path) -> Scores:
     path = folder / f"{name}.npz"
     if not path.exists():
-        checkpoint = load_checkpoint(model, PRESETS[name])  # pyright: ignore
-        size, device = checkpoint.config.image_size, choose_device("cpu")
-        scores = score_table(checkpoint.model, table, size, device)
+        predictor = load(model, "cpu", name, decide=False)  # pyright: ignore
+        scores = score(predictor, table, workers=1)
         assert not scores.failures, scores.failures
         with whole_file(path) as temporary, temporary.open("wb") as file:
             np.savez(file, whole=scores.global_logits, local=scores.local_logits)

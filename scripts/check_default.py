@@ -6,7 +6,8 @@
 ``--nothing`` are folders of photographs without any of the model's labels. ``--equal-recall`` is
 the threshold at which the fused score finds as much as the global score does at 0.5 (frontier.py
 prints it). ``--old`` is another model, whose time for a photograph is measured beside the model's
-own, in turns, on one thread.
+own, in turns, on one thread. PyTorch computes, as the other model may have no graphs; scores are
+sigmoids, as thresholds are compared here.
 """
 
 import argparse
@@ -15,17 +16,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-
-from didvit.config import DiDConfig
-from didvit.config.presets import PRESETS
+from didvit.config.presets import PRESETS, Preset
 from didvit.data.datasets import read_dataset
 from didvit.data.images import read_image
 from didvit.environment import versions
 from didvit.files import write_json
 from didvit.inference.paths import find_images
-from didvit.inference.predictor import Predictor
-from didvit.modeling.checkpoint import load_checkpoint
+from didvit.inference.predictor import Predictor, load
 
 
 def main() -> None:
@@ -38,7 +35,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
-    torch.set_num_threads(1)
     content: dict[str, Any] = {
         "nothing": [
             false_tags(options.model, folder, options.equal_recall) for folder in options.nothing
@@ -50,9 +46,8 @@ def main() -> None:
     write_json(options.output, {**content, "versions": versions()})
 
 
-def predictor(model: str, method: DiDConfig | None) -> Predictor:
-    checkpoint = load_checkpoint(model, method)
-    return Predictor(checkpoint.model, checkpoint.labels, checkpoint.config.image_size, "cpu")
+def predictor(model: str, preset: Preset | None = None) -> Predictor:
+    return load(model, "cpu", preset, engine="pytorch", threads=1, decide=False)
 
 
 def false_tags(model: str, folder: Path, equal_recall: float) -> dict[str, Any]:
@@ -64,7 +59,7 @@ def false_tags(model: str, folder: Path, equal_recall: float) -> dict[str, Any]:
         "mean at equal recall": ("score", equal_recall),
     }
     tags, tagged = dict.fromkeys(scores, 0), dict.fromkeys(scores, 0)
-    for result in predictor(model, None).stream(images, threshold=0.0):
+    for result in predictor(model).stream(images, threshold=0.0):
         for name, (field, threshold) in scores.items():
             found = sum(getattr(label, field) >= threshold for label in result.labels)
             tags[name] += found
@@ -74,11 +69,11 @@ def false_tags(model: str, folder: Path, equal_recall: float) -> dict[str, Any]:
 
 def times(model: str, old: str | None, data: str, rounds: int) -> list[dict[str, Any]]:
     """CPU seconds for a photograph that is in memory, each round by every model in turn."""
-    paths = read_dataset(data, load_checkpoint(model).labels).images[: 4 * rounds]
+    models: dict[str, Predictor] = {name: predictor(model, name) for name in PRESETS}
+    paths = read_dataset(data, predictor(model).labels).images[: 4 * rounds]
     photographs = [read_image(path) for path in paths]
-    models = {name: predictor(model, preset) for name, preset in PRESETS.items()}
     if old:
-        models["former default"] = predictor(old, None)
+        models["former default"] = predictor(old)
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for own in models.values():
         own.predict(photographs[:1])

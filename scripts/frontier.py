@@ -21,12 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from didvit.config import DiDConfig
 from didvit.data.datasets import read_dataset
-from didvit.data.stream import read_in_order
+from didvit.data.reading import read_in_order
 from didvit.data.table import Table
 from didvit.environment import versions
 from didvit.evaluation.metrics import mean_average_precision, precision_recall
+from didvit.evaluation.scoring import run_model
 from didvit.files import whole_file, write_json
-from didvit.inference.predictor import run_model
 from didvit.method.model import FUSIONS, DiD
 from didvit.modeling.checkpoint import load_checkpoint
 
@@ -112,7 +112,8 @@ def path_of(folder: Path, settings: DiDConfig, size: int) -> Path:
 def scored(model: DiD, table: Table, count: int, size: int) -> dict[str, np.ndarray]:
     parts: dict[str, list[torch.Tensor]] = {"global": [], "boxes": [], "tiles": []}
     generator, device = torch.Generator().manual_seed(0), torch.device("cpu")
-    for sources in read_in_order(table.images[:count], 8):
+    for photographs in read_in_order(table.images[:count], 8):
+        sources = [torch.from_numpy(pixels).permute(2, 0, 1) for pixels in photographs]
         output = run_model(model, sources, (size, size), device, generator)
         parts["global"].append(output.global_logits)
         boxes, tiles = output.view_logits.split(

@@ -25,7 +25,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from statistics import correlation, fmean
+from statistics import correlation, fmean, stdev
 from typing import Any
 
 from didvit.experiments.benchmarks import SCALES
@@ -64,6 +64,8 @@ FIRST = {
     "claims": "Which of the paper's claims held",
 }
 LAST = {
+    "decisions": "Thresholds and calibration",
+    "curation": "Label errors, and what to label next",
     "figure3": "Figure 3: regions that a model finds",
     "boxes": "The quality of the boxes",
     "spatial-map": "What the spatial map does",
@@ -74,7 +76,8 @@ TITLES = {**FIRST, **{name: plan.title for name, plan in EXPERIMENTS.items()}, *
 """Titles of the pages by name, in the order of the index."""
 
 FIGURES = {name: name for name in EXPERIMENTS if name != "table2"} | {
-    "pretraining": "pretraining@gpu-deit"
+    "pretraining": "pretraining@gpu-deit",
+    "single-pass": "single-pass@cpu",
 }
 """What the pages of experiments show. There is no run of table 2: the data are VOC's."""
 
@@ -543,6 +546,55 @@ def reconstrained_boxes() -> str:
     return table(rows)
 
 
+def calibration() -> str:
+    content = _decisions()["calibration"]
+    rows = [["", "sigmoid", "calibrated"]]
+    for key, title in (
+        ("pooled_error", "expected calibration error, all pairs"),
+        ("label_error", "expected calibration error, mean of labels"),
+        ("brier", "Brier score, mean of labels"),
+    ):
+        cells = [content[key][when] for when in ("before", "after")]
+        rows.append([title, *(f"{c['value']:.4f} ({c['low']:.4f}–{c['high']:.4f})" for c in cells)])
+    return table(rows)
+
+
+def aims() -> str:
+    rows = [["aim", *COUNTS, "change of CF1", "change of OF1"]]
+    for row in _decisions()["aims"]:
+        changes = [f"{low:+.1f} to {high:+.1f}" for low, high in row["change"].values()]
+        counts = [f"{row[name]:.1f}" for name in COUNTS]
+        rows.append([f"`{row['aim']}`", *counts, *(changes if len(rows) > 1 else ["", ""])])
+    return table(rows)
+
+
+def audits() -> str:
+    rows = [["seed", "labels turned", "first 200", "missing", "wrong"]]
+    for row in _curation()["audit"]:
+        shares = [f"{100 * row[kind]:.0f} %" for kind in ("all", "missing", "wrong")]
+        rows.append([str(row["seed"]), f"{row['turned']:,}", *shares])
+    return table(rows)
+
+
+def choices() -> str:
+    """Gain of the choice over a random one, with its standard error over seeds."""
+    gains = [row["ranked"] - row["random"] for row in _curation()["choice"]]
+    error = stdev(gains) / len(gains) ** 0.5
+    ranked, random = (fmean(row[n] for row in _curation()["choice"]) for n in ("ranked", "random"))
+    return (
+        f"{ranked:.1f} mAP, against {random:.1f} of a random choice: {fmean(gains):+.1f} ± "
+        f"{error:.1f} (standard error over {len(gains)} seeds)"
+    )
+
+
+def _curation() -> dict[str, Any]:
+    return read(ROOT / "results" / "curation.json")
+
+
+def _decisions() -> dict[str, Any]:
+    return read(ROOT / "results" / "decisions" / "default.json")
+
+
 def package_versions() -> str:
     versions = read(ROOT / "results" / "default-model.json")["versions"]
     return table([["package", "version"], *map(list, versions.items())])
@@ -609,7 +661,7 @@ MADE: dict[str, Callable[[], str]] = {
             reconstrained_boxes,
             package_versions,
         ),
-        *(fuzzing, fuzzing_summary, former),
+        *(fuzzing, fuzzing_summary, former, calibration, aims, audits, choices),
     )
 }
 

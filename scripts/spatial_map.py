@@ -100,7 +100,7 @@ def measure(image: AnnotatedImage, checkpoint: Checkpoint) -> dict:
         lambda _, tokens: norms.append(tokens[0].norm(dim=-1))
     )
     tokens, attentions = model.backbone.forward_with_attention(
-        resize_whole([read_image(image.image)], size)
+        resize_whole([torch.from_numpy(read_image(image.image)).permute(2, 0, 1)], size)
     )
     hook.remove()
     first_patch = model.backbone.num_prefix_tokens

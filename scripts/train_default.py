@@ -35,8 +35,8 @@ from didvit.config import DIDVIT, ModelConfig
 from didvit.data.datasets import read_dataset
 from didvit.data.images import read_image
 from didvit.data.table import Table
+from didvit.method.boxes import tile_boxes
 from didvit.method.model import DiD
-from didvit.method.views import tile_boxes
 from didvit.modeling.build import build_model
 from didvit.modeling.checkpoint import save_checkpoint
 
@@ -133,7 +133,7 @@ def load(table: Table, count: int | None, device: torch.device) -> Images:
     pixels = torch.zeros(len(paths), 3, SIDE, SIDE, dtype=torch.uint8)
 
     def decode(place: int) -> tuple[int, int]:
-        image = read_image(paths[place])
+        image = torch.from_numpy(read_image(paths[place])).permute(2, 0, 1)
         pixels[place, :, : image.shape[1], : image.shape[2]] = image
         return image.shape[1], image.shape[2]
 
@@ -299,7 +299,7 @@ def view_logits(
     """The highest logits of boxes and tiles of each crop, cut from the photographs."""
     top = logits.topk(min(DIDVIT.top_n, logits.shape[1]), dim=1).indices
     chosen = maps.detach().gather(1, top[:, :, None, None].expand(-1, -1, *maps.shape[-2:]))
-    tiles = tile_boxes(DIDVIT.tiles, (1024, 1024)).to(maps.device) / 1024
+    tiles = torch.from_numpy(tile_boxes(DIDVIT.tiles, (1024, 1024))).to(maps.device) / 1024
     boxes = torch.cat([peak_boxes(chosen), tiles.expand(len(maps), -1, -1)], dim=1)
     x0, y0, x1, y1 = boxes.unbind(-1)
     x0, x1 = torch.where(flip[:, None], 1 - x1, x0), torch.where(flip[:, None], 1 - x0, x1)

@@ -43,29 +43,31 @@ def slow_table(tmp_path):
     return tmp_path / "table.csv"
 
 
+def bytes_read(process: int) -> int:
+    """Number of bytes that a process has read from files so far."""
+    try:
+        return int(Path(f"/proc/{process}/io").read_text().split()[1])
+    except (FileNotFoundError, PermissionError):
+        return 0
+
+
+def start(*words) -> subprocess.Popen:
+    return subprocess.Popen(
+        [*COMMAND, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's list of processes")
-@pytest.mark.parametrize("command", ["data check", "evaluate", "train"])
-def test_a_killed_worker_ends_the_command(slow_table, model_folder, tiny_training, command):
+def test_a_killed_worker_ends_training(slow_table, tiny_training):
     """01: one line, at once; nobody waits for the other worker."""
     val = slow_table.with_name("val.csv")
     val.write_text("image,labels\nval.png,cat\n")
     Image.new("RGB", (48, 32)).save(val.with_name("val.png"))
-    arguments = {
-        "data check": (slow_table, "--workers", "2"),
-        "evaluate": ("--model", model_folder, "--data", slow_table, "--workers", "2"),
-        "train": (
-            *("--data.train", slow_table, "--data.val", val, "--output", val.with_name("run")),
-            *tiny_training[:-2],
-            *("--steps", "1000", "--save-every", "1", "--data.workers", "2"),
-        ),
-    }[command]
-    if command == "evaluate":
-        labels = json.loads((model_folder / "config.json").read_text())["labels"]
-        assert {"cat", "dog"} <= set(labels)
-    process = subprocess.Popen(
-        [*COMMAND, *command.split(), *map(str, arguments)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = start(
+        *("train", "--data.train", slow_table, "--data.val", val),
+        *("--output", val.with_name("run"), *tiny_training[:-2]),
+        *("--steps", "1000", "--save-every", "1", "--data.workers", "2"),
+    )
     try:
         deadline = time.monotonic() + 120
         while len(children(process.pid)) < 2 and time.monotonic() < deadline:
@@ -78,9 +80,25 @@ def test_a_killed_worker_ends_the_command(slow_table, model_folder, tiny_trainin
         process.kill()
     assert process.returncode == 1
     assert line.startswith("didvit: error: a process that reads images died (SIGKILL); memory")
-    assert "--workers 0" in line
+    assert "--data.workers 0" in line
     saved = any(val.with_name("run").glob("checkpoints/*.pt"))
     assert line.endswith("; --resume continues after the last saved step") == saved
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="needs Linux's counts of bytes")
+def test_an_interrupted_check_ends(slow_table):
+    """One line, whatever the threads that read are at."""
+    process = start("data", "check", slow_table, "--workers", "2")
+    try:
+        deadline = time.monotonic() + 120
+        while bytes_read(process.pid) < 2e8 and time.monotonic() < deadline:  # of 2.7e9
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        *_, line = process.communicate(timeout=30)[1].splitlines()
+    finally:
+        process.kill()
+    assert (process.returncode, line) == (130, "didvit: error: interrupted")
 
 
 @posix

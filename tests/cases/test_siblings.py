@@ -7,6 +7,7 @@ import os
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -158,7 +159,7 @@ def test_jpeg_2000_that_is_cut_off_is_no_image(part):
     with pytest.raises(ImageError, match=r"a\.jp2: the image is damaged"):
         read_image("a.jp2")
     Path("a.jp2").write_bytes(content)
-    assert torch.equal(read_image("a.jp2"), whole)
+    assert np.array_equal(read_image("a.jp2"), whole)
 
 
 def test_addresses_are_no_files(didvit):

@@ -7,7 +7,8 @@ from rich.console import Console
 
 from didvit.cli import console as console_module
 from didvit.cli.console import TrainingConsole, bar, report_tables
-from didvit.evaluation.report import Scores, report
+from didvit.evaluation.report import report
+from didvit.evaluation.scores import Scores
 
 LABELS = ("a", "b[/x]")
 

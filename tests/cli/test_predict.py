@@ -134,7 +134,7 @@ def test_a_run_ends_with_a_summary(predict, photos, tmp_path):
     assert "1 of 4 failed" in summary
     assert summary.endswith(f"JSON lines in {tmp_path / 'l.jsonl'}; pictures in {tmp_path / 'out'}")
     _, err = predict(photos / "a.jpg", "--threshold", "1")
-    assert err == "1 image: 1 where no label reaches 1\n"
+    assert err == "1 image: 1 with nothing that the model knows\n"
 
 
 def test_a_picture_that_cannot_be_drawn_is_a_failure_of_its_image(
@@ -192,3 +192,13 @@ def test_threads_are_those_asked_for(predict, photos, monkeypatch, threads):
     assert given[0] == threads
     _, err = predict(photos / "a.jpg", "--threads", 0, expected=2)
     assert "--threads is 0; expected 1 or more" in err
+
+
+def test_the_engine_is_the_one_asked_for(predict, photos):
+    line, _ = predict(photos / "a.jpg", "--engine", "pytorch")
+    assert predict(photos / "a.jpg")[0] == line  # a trained folder has no graphs
+    _, err = predict(photos / "a.jpg", "--engine", "onnx", expected=2)
+    assert "no global.onnx for the engine onnx" in err
+    assert "didvit export" in err
+    _, err = predict(photos / "a.jpg", "--engine", "torch", expected=2)
+    assert "--engine is 'torch'; expected onnx, openvino or pytorch" in err

@@ -231,7 +231,7 @@ def check_inside(images):
             assert 0 <= x0 < x1 <= width
             assert 0 <= y0 < y1 <= height
     for image in images[::9]:
-        assert read_image(image.image).shape == (3, *image.size)
+        assert read_image(image.image).shape == (*image.size, 3)
 
 
 class TestReal:

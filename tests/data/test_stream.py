@@ -10,12 +10,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch.utils.data import Dataset
 
-from didvit.data.images import read_image
-from didvit.data.stream import Batch, TrainingStream, read_each, read_in_order
+from didvit.data.stream import Batch, TrainingStream
 from didvit.data.table import DataError, Table
 from didvit.data.transforms import TRAIN_TRANSFORMS
-from didvit.data.workers import WorkerError
+from didvit.data.workers import WorkerError, read_lists
 
 COUNT = 7
 
@@ -233,24 +233,18 @@ def test_nothing_readable_is_a_data_error(table, workers):
     assert "the file is empty" in str(caught.value)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_reading_in_order(broken_table, batch_size, workers):
-    batches = list(read_in_order(broken_table.images, batch_size, workers))
-    assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
-    items = [item for batch in batches for item in batch]
-    assert len(items) == COUNT
-    for i, (item, path) in enumerate(zip(items, broken_table.images, strict=True)):
-        if i == 4:
-            assert "broken.jpg" in item
-            assert "empty" in item
-        else:
-            assert torch.equal(item, read_image(path))
+class Slow(Dataset):
+    """Items that take their time."""
 
+    def __init__(self, count):
+        self.count = count
 
-def slow(image):
-    time.sleep(0.05)
-    return str(image)
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        time.sleep(0.05)
+        return str(index)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed otherwise here")
@@ -259,7 +253,7 @@ def slow(image):
 def test_a_worker_that_dies_is_an_error_at_once(number):
     """The other one ignores SIGTERM, and was waited for without end."""
     before = signal.getsignal(signal.SIGCHLD)
-    batches = read_each(range(2000), slow, 4, workers=2)
+    batches = read_lists(Slow(2000), 4, workers=2)
     next(batches)
     assert signal.getsignal(signal.SIGCHLD) == before  # an error comes where it is asked for
     first, second = multiprocessing.active_children()[-2:]
@@ -268,7 +262,7 @@ def test_a_worker_that_dies_is_an_error_at_once(number):
         WorkerError, match=rf"a process that reads images died \({number}\); "
     ) as error:
         list(batches)
-    assert "--workers 0" in str(error.value)
+    assert str(error.value).endswith("read in the main process with --data.workers 0")
     first.join(5)
     assert not first.is_alive()
     assert isinstance(error.value, OSError)  # which the command reports in a line
@@ -276,7 +270,7 @@ def test_a_worker_that_dies_is_an_error_at_once(number):
 
 @pytest.mark.timeout(60)
 def test_workers_end_with_the_iterator():
-    batches = read_each(range(2000), slow, 4, workers=2)
+    batches = read_lists(Slow(2000), 4, workers=2)
     next(batches)
     workers = multiprocessing.active_children()[-2:]
     assert all(worker.is_alive() for worker in workers)
@@ -288,7 +282,7 @@ def test_workers_end_with_the_iterator():
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_workers_leave_a_signal_to_end_to_the_process_that_asked_for_them(number):
-    batches = read_each(range(40), slow, 4, workers=2)
+    batches = read_lists(Slow(40), 4, workers=2)
     next(batches)
     for worker in multiprocessing.active_children()[-2:]:
         os.kill(worker.pid, number)
@@ -303,7 +297,3 @@ def test_ten_thousand_labels_take_no_matrix(table):
     batch = next(stream.batches(0, 1, 4))
     assert batch.targets.shape == (4, 10_000)
     assert batch.targets.sum(1).tolist() == [3] * 4
-
-
-def test_reading_nothing():
-    assert list(read_in_order((), 3)) == []

@@ -19,9 +19,10 @@ from didvit.evaluation.box_metrics import Found
 from didvit.evaluation.boxes import center_box, find_boxes, peaks, score_boxes
 from didvit.heads.hcp import localize_hypotheses
 from didvit.method.backbone import ViTBackbone
+from didvit.method.boxes import scale_boxes
 from didvit.method.model import DiD
 from didvit.method.semantic import HeadOutput, SemanticHead
-from didvit.method.views import resize_whole, scale_boxes
+from didvit.method.views import resize_whole
 from didvit.modeling.checkpoint import load_checkpoint
 
 SIZE = (32, 48)  # of the input: 4 x 6 patches of 8
@@ -84,6 +85,10 @@ def annotated(tmp_path_factory):
 
 def load(images):
     return [(image, read_image(image.image)) for image in images]
+
+
+def tensors(batch):
+    return [torch.from_numpy(pixels).permute(2, 0, 1) for _, pixels in batch]
 
 
 # Planted maps.
@@ -154,12 +159,12 @@ def test_objects_away_from_the_planted_maps(planted, tmp_path):
 def test_views_are_those_that_the_model_looks_at(make_model, annotated, options):
     model, batch = make_model(**options), load(annotated)
     results = find_boxes(model, batch, SIZE, CPU, torch.Generator().manual_seed(4))
-    sources = [pixels for _, pixels in batch]
+    sources = tensors(batch)
     with torch.inference_mode():
         generator = torch.Generator().manual_seed(4)
         output = model(resize_whole(sources, SIZE), sources, generator)
     for i, (image, _) in enumerate(batch):
-        expected = scale_boxes(output.boxes[i], SIZE, image.size)
+        expected = scale_boxes(output.boxes[i].numpy(), SIZE, image.size)
         assert results[i].views.tolist() == expected.tolist()
         assert len(results[i].boxes) == len(results[i].points) == len(image.present)
 
@@ -173,16 +178,17 @@ def test_boxes_of_labels_are_those_of_a_model_that_selects_them(
     make_model, annotated, localization
 ):
     settings = {"box_threshold": 0.5, **localization}
-    results = find_boxes(make_model(**settings), load(annotated), SIZE, CPU, torch.Generator())
-    for (image, pixels), result in zip(load(annotated), results, strict=True):
+    batch = load(annotated)
+    results = find_boxes(make_model(**settings), batch, SIZE, CPU, torch.Generator())
+    for image, source, result in zip(annotated, tensors(batch), results, strict=True):
         for label, box in zip(image.present, result.boxes, strict=True):
 
-            def choose(logits, top_n, generator, label=label):
-                return torch.full((len(logits), 1), label)
+            def choose(logits, top_n, rng, label=label):
+                return np.full((len(logits), 1), label)
 
             model = make_model(top_n=1, select=choose, **settings)
             with torch.inference_mode():
-                boxes = model(resize_whole([pixels], SIZE)).boxes[0]
+                boxes = model(resize_whole([source], SIZE)).boxes[0].numpy()
             assert box.tolist() == scale_boxes(boxes, SIZE, image.size)[0].tolist()
 
 

@@ -10,7 +10,9 @@ from didvit.data.images import read_image
 from didvit.data.table import DataError, Table
 from didvit.evaluation import metrics
 from didvit.evaluation.metrics import bootstrap_interval, voc11_average_precision
-from didvit.evaluation.report import Scores, merge_scores, report, score_table
+from didvit.evaluation.report import report
+from didvit.evaluation.scores import Scores, merge_scores
+from didvit.evaluation.scoring import score_table
 from didvit.method.views import resize_whole
 from didvit.modeling.checkpoint import load_checkpoint
 
@@ -46,7 +48,7 @@ def logits(model, table):
     rows = []
     with torch.inference_mode():
         for path in table.images:
-            source = read_image(path)
+            source = torch.from_numpy(read_image(path)).permute(2, 0, 1)
             output = model(resize_whole([source], SIZE), [source])
             rows.append((output.global_logits[0].tolist(), output.local_logits[0].tolist()))
     return np.array(rows).transpose(1, 0, 2)

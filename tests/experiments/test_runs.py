@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from didvit.data.table import DataError
-from didvit.evaluation.report import Scores
+from didvit.evaluation.scores import Scores
 from didvit.experiments.runs import (
     check_data,
     check_settings,

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -85,3 +86,27 @@ def test_the_scales_on_coco40k_share_all_but_what_they_are_about():
     assert {change.split(" ")[0] for change in changed_settings(gpu, cpu, ())} == {
         *("model.image_size", "schedule.save_every", "runtime.precision"),
     }
+
+
+def test_a_teacher_is_trained_first_and_its_folder_is_the_setting(make_runner):
+    steps = Steps()
+    runner = make_runner(steps)
+    distilled = Row("distilled", {**BASELINE.changes, "teacher": "did"}, teacher=DID)
+    folder = runner.trained(distilled, 0)
+    of_teacher = runner.trained(DID, 0)
+    settings = json.loads((folder / "train.json").read_text())
+    total = steps.total
+    assert settings["settings"]["loss"]["teacher"] == str(of_teacher)
+    assert of_teacher != folder
+    assert runner.trained(distilled, 0) == folder
+    assert steps.total == total  # both are in the cache
+
+
+def test_a_distilled_row_and_its_baseline_are_two_rows(make_runner):
+    runner = make_runner()
+    distilled = Row("distilled", {**BASELINE.changes, "teacher": "did"}, teacher=DID)
+    assert runner.folder(distilled, 0) != runner.folder(BASELINE, 0)
+    ours, baseline = (
+        load_checkpoint(runner.trained(row, 0)).model.state_dict() for row in (distilled, BASELINE)
+    )
+    assert any(not torch.equal(ours[name], baseline[name]) for name in ours)

@@ -1,18 +1,19 @@
 import json
+import math
 import pickle
 import warnings
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
+from did_by_hand import as_input, see, shrunk
 from didvit.config import ConfigError
 from didvit.data.images import ImageError
 from didvit.inference.prediction import Failure, Prediction
 from didvit.inference.predictor import load
-from didvit.method.views import resize_whole, scale_boxes, tile_boxes
+from didvit.method.boxes import scale_boxes, tile_boxes
 from didvit.modeling.checkpoint import CheckpointError
 
 SIZE = (32, 48)
@@ -36,11 +37,12 @@ def as_tensor(array) -> torch.Tensor:
     return torch.from_numpy(array.copy()).permute(2, 0, 1)
 
 
-@torch.inference_mode()
-def direct(predictor, *arrays):
-    """DiD on pictures, without the predictor."""
-    sources = [as_tensor(array) for array in arrays]
-    return predictor.model(resize_whole(sources, SIZE), sources, torch.Generator().manual_seed(0))
+def by_hand(predictor, array):
+    return see(predictor.engine.model, array, SIZE)
+
+
+def sigmoid(logits) -> list[float]:
+    return [1 / (1 + math.exp(-logit)) for logit in np.asarray(logits, float).tolist()]
 
 
 def assert_same(a: Prediction, b: Prediction):
@@ -161,7 +163,7 @@ def test_fields(predictor, photographs):
     width, height = Image.open(photographs / "coffee.png").size
     assert (result.width, result.height) == (width, height)
     assert result.photograph().size == (width, height)
-    assert result.threshold == 0
+    assert result.thresholds == dict.fromkeys(predictor.labels, 0)
     assert tuple(result.scores) == predictor.labels
     assert {found.label for found in result.labels} == set(predictor.labels)
     assert len(result.regions) == 2
@@ -171,16 +173,13 @@ def test_fields(predictor, photographs):
 
 def test_scores_are_sigmoids_of_the_logits(predictor, photographs):
     result = predictor.predict(photographs / "chelsea.png", threshold=0)
-    output = direct(predictor, pixels_of_file(photographs / "chelsea.png"))
-    fused = (output.global_logits + output.local_logits) / 2
+    seen = by_hand(predictor, pixels_of_file(photographs / "chelsea.png"))
+    branches = map(sigmoid, (seen.mean_logits, seen.global_logits, seen.local_logits))
     by_label = {found.label: found for found in result.labels}
-    for category, label in enumerate(predictor.labels):
-        expected = [
-            logits[0, category].sigmoid().item()
-            for logits in (fused, output.global_logits, output.local_logits)
-        ]
+    for label, expected in zip(predictor.labels, zip(*branches, strict=True), strict=True):
         found = by_label[label]
-        assert [found.score, found.global_score, found.local_score] == pytest.approx(expected)
+        scores = found.score, found.global_score, found.local_score
+        assert scores == pytest.approx(expected, abs=1e-5)
         assert result.scores[label] == found.score
 
 
@@ -215,18 +214,18 @@ def test_regions_are_the_highest_labels_by_global_score(predictor):
 
 def test_boxes_are_those_of_the_model_in_original_pixels(predictor):
     array = smooth(70, 131)
-    result, output = predictor.predict(array), direct(predictor, array)
-    boxes = scale_boxes(output.boxes[0], SIZE, (70, 131)).tolist()
+    result, seen = predictor.predict(array), by_hand(predictor, array)
+    boxes = scale_boxes(seen.boxes, SIZE, (70, 131)).tolist()
     expected = {
         predictor.labels[category]: tuple(box)
-        for category, box in zip(output.categories[0].tolist(), boxes, strict=True)
+        for category, box in zip(seen.categories, boxes, strict=True)
     }
     assert {region.label: region.box for region in result.regions} == expected
     for k, region in enumerate(result.regions):
         category = predictor.labels.index(region.label)
-        np.testing.assert_allclose(result.maps.semantic[k], output.semantic_maps[0, category])
-        np.testing.assert_allclose(result.maps.instance[k], output.instance_maps[0, category])
-    np.testing.assert_allclose(result.maps.spatial, output.spatial_map[0])
+        np.testing.assert_allclose(result.maps.semantic[k], seen.semantic_maps[category])
+        np.testing.assert_allclose(result.maps.instance[k], seen.instance_maps[category])
+    np.testing.assert_allclose(result.maps.spatial, seen.spatial_map)
 
 
 @pytest.mark.parametrize("size", [(70, 131), (300, 41), (5, 7), (32, 48)])
@@ -234,32 +233,34 @@ def test_local_score_is_that_of_the_pixels_in_the_boxes(predictor, size):
     """End-exclusive and exact: cutting the photograph at the boxes gives the same scores."""
     array = smooth(*size)
     result = predictor.predict(array, threshold=0)
-    model, views = predictor.model, []
+    model, views = predictor.engine.model, []
     tiles = scale_boxes(tile_boxes(model.config.tiles, SIZE), SIZE, size).tolist()
     for box in [*(region.box for region in result.regions), *tiles]:
         x0, y0, x1, y1 = box
         assert all(type(side) is int for side in box)
         assert 0 <= x0 < x1 <= result.width
         assert 0 <= y0 < y1 <= result.height
-        crop = as_tensor(array[y0:y1, x0:x1])[None] / 255
+        crop = Image.fromarray(array[y0:y1, x0:x1].copy())
         size = model.backbone.scaled_size(SIZE, model.config.view_scale)
-        views.append(F.interpolate(crop, size, mode="bilinear", antialias=True)[0])
+        views.append(as_input(shrunk(crop, size)))
     with torch.inference_mode():
-        local = model.head(model.backbone(torch.stack(views))).logits.amax(0).sigmoid().tolist()
+        local = sigmoid(model.head(model.backbone(torch.cat(views))).logits.amax(0))
     scores = {found.label: found.local_score for found in result.labels}
     assert list(map(scores.get, predictor.labels)) == pytest.approx(local, abs=1e-5)
 
 
-def test_crop_from_input(save_tiny_model, tmp_path):
-    predictor = load(save_tiny_model(tmp_path / "m", crop_from="input"))
+@pytest.mark.parametrize("settings", [{}, {"view_scale": 0.5, "tiles": 2}])
+def test_crop_from_input(save_tiny_model, tmp_path, settings):
+    """Views are cut from the resized photograph, with corners aligned, as the authors do it."""
+    predictor = load(save_tiny_model(tmp_path / "m", crop_from="input", **settings))
     array = smooth(64, 96)
-    result, output = predictor.predict(array, 0), direct(predictor, array)
+    result, seen = predictor.predict(array, 0), by_hand(predictor, array)
     assert {region.box for region in result.regions} == {
-        tuple(2 * side for side in box) for box in output.boxes[0].tolist()
+        tuple(2 * side for side in box) for box in seen.boxes.tolist()
     }
-    local = output.local_logits[0].sigmoid().tolist()
     scores = {found.label: found.local_score for found in result.labels}
-    assert list(map(scores.get, predictor.labels)) == pytest.approx(local)
+    found = list(map(scores.get, predictor.labels))
+    assert found == pytest.approx(sigmoid(seen.local_logits), abs=1e-5)
 
 
 def test_random_strategies_repeat(save_tiny_model, tmp_path):
@@ -279,7 +280,8 @@ def test_to_dict_is_the_line_of_the_contract(predictor, photographs):
     assert list(line) == ["image", "width", "height", "labels", "regions"]
     assert len(line["labels"]) == 5
     for label in line["labels"]:
-        assert list(label) == ["label", "score", "global_score", "local_score", "seen_in"]
+        names = ["label", "score", "global_score", "local_score", "seen_in", "threshold"]
+        assert list(label) == names
     for region, expected in zip(line["regions"], result.regions, strict=True):
         assert list(region) == ["label", "score", "box"]
         assert region["box"] == list(expected.box)
@@ -318,11 +320,11 @@ def test_labels_say_in_what_they_were_seen_best(save_tiny_model, tmp_path, setti
     seen = set()
     for seed in range(3):
         array = smooth(70, 131, seed)
-        result, output = predictor.predict(array, 0), direct(predictor, array)
-        num_regions = output.boxes.shape[1]
+        result, by_views = predictor.predict(array, 0), by_hand(predictor, array)
+        num_regions = len(by_views.boxes)
         for label in result.labels:
             category = predictor.labels.index(label.label)
-            logits = [output.global_logits[0, category], *output.view_logits[0, :, category]]
+            logits = [by_views.global_logits[category], *by_views.view_logits[:, category]]
             best = max(range(len(logits)), key=lambda view: logits[view])
             expected = "image" if best == 0 else "region" if best <= num_regions else "tile"
             assert label.seen_in == expected
@@ -449,7 +451,7 @@ def test_impossible_top_n_is_refused(predictor, top_n):
 
 @pytest.mark.parametrize(
     "threshold",
-    [-0.1, 1.1, float("nan"), {"person": 0.3}, [0.5], "0.5", None, np.array([0.1, 0.2])],
+    [-0.1, 1.1, float("nan"), [0.5], "0.5", np.array([0.1, 0.2])],
 )
 def test_impossible_threshold_is_refused(predictor, threshold):
     with pytest.raises(ConfigError, match=r"threshold is .*; expected a number in \[0, 1\]"):
@@ -457,7 +459,34 @@ def test_impossible_threshold_is_refused(predictor, threshold):
 
 
 def test_thresholds_of_numpy_are_numbers(predictor):
-    assert predictor.predict(smooth(20, 30), np.float32(0.25)).threshold == 0.25
+    result = predictor.predict(smooth(20, 30), np.float32(0.25))
+    assert result.thresholds == dict.fromkeys(predictor.labels, 0.25)
+
+
+def test_labels_may_have_their_own_thresholds(predictor):
+    """What a mapping leaves out keeps the model's, which is 0.5 where it was not tuned."""
+    array = smooth(60, 90)
+    scores = predictor.predict(array).scores
+    own = {"cat": scores["cat"], "person": np.nextafter(scores["person"], 1)}
+    result = predictor.predict(array, own)
+    assert result.thresholds == {**dict.fromkeys(predictor.labels, 0.5), **own}
+    expected = {label for label in scores if scores[label] >= result.thresholds[label]}
+    assert {found.label for found in result.labels} == expected
+    assert {"cat"} <= expected <= {*predictor.labels} - {"person"}
+    assert all(found.threshold == result.thresholds[found.label] for found in result.labels)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "words"),
+    [
+        ({"unicorn": 0.3}, "'unicorn' is no label of the model"),
+        ({"person": 3}, r"threshold of person is 3; expected a number in \[0, 1\]"),
+        ({"person": None}, "threshold of person is None"),
+    ],
+)
+def test_impossible_thresholds_of_labels_are_refused(predictor, threshold, words):
+    with pytest.raises(ConfigError, match=words):
+        predictor.predict(smooth(20, 30), threshold)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def make(
         regions=tuple(Region(name, 0.7, box) for name, box in zip(names, boxes, strict=True)),
         scores=dict.fromkeys(names, 0.7),
         maps=maps,
-        threshold=0.8,
+        thresholds=dict.fromkeys(names, 0.8),
         source=np.full((height, width, 3), GRAY, np.uint8) if pixels is None else pixels,
     )
 
@@ -116,6 +117,15 @@ def test_nothing_found_is_a_photograph_and_a_line():
     np.testing.assert_array_equal(picture[top:], pixels)
     assert picture[:top].max() > 200  # a line says so
     assert top < 100
+
+
+def test_what_is_not_found_stands_beside_its_own_threshold():
+    nothing = make(1000, 800, four_boxes(1000, 800), [])
+    higher = replace(nothing, thresholds={**nothing.thresholds, "thing 0": 0.9})
+    of_another = replace(nothing, thresholds={**nothing.thresholds, "thing 1": 0.9})
+    picture, *others = (np.asarray(draw_prediction(one)) for one in (nothing, higher, of_another))
+    assert (picture != others[0]).any()  # the most likely is the first
+    np.testing.assert_array_equal(picture, others[1])
 
 
 @pytest.mark.parametrize("found", [1, 2, 4])

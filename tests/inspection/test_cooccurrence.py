@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from scipy.sparse import csr_array
 
 from didvit.data.findings import FEW
 from didvit.inspection import cooccurrence
 from didvit.inspection.cooccurrence import Cooccurrence, LabelPair
+from didvit.inspection.incidence import Incidence
 
 
 def of_targets(targets) -> Cooccurrence:
@@ -12,8 +12,13 @@ def of_targets(targets) -> Cooccurrence:
     targets = np.array(targets)
     n, C = targets.shape
     labels = tuple(f"label {c}" for c in range(C))
-    parts = (targets == 1, np.eye(n), targets < 0)
-    return Cooccurrence(labels, *(csr_array(part.astype(int)) for part in parts))
+    present, unknown = (incidence(part) for part in (targets == 1, targets < 0))
+    return Cooccurrence(labels, present, np.arange(n), unknown)
+
+
+def incidence(matrix) -> Incidence:
+    columns = {c: c for c in range(matrix.shape[1])}
+    return Incidence.of_items([np.flatnonzero(row).tolist() for row in matrix], columns)
 
 
 def pairs_by_loops(targets) -> list[LabelPair]:
@@ -46,6 +51,21 @@ def test_matrix_against_loops(targets):
             given = sum(row[a] == 1 and row[b] >= 0 for row in targets)
             assert together[i, j] == both
             assert conditional[i, j] == both / given
+
+
+def test_images_may_share_a_group():
+    """The same counts, whether images with the same unknown labels are one group or several."""
+    rng = np.random.default_rng(1)
+    kinds = rng.random((3, 9)) < 0.3
+    group = rng.integers(3, size=40)
+    targets = np.where(kinds[group], -1, rng.integers(2, size=(40, 9)))
+    labels = tuple(f"label {c}" for c in range(9))
+    shared = Cooccurrence(labels, incidence(targets == 1), group, incidence(kinds))
+    assert shared.frequent_pairs(99) == of_targets(targets).frequent_pairs(99)
+    for one, other in zip(
+        shared.matrix(range(9)), of_targets(targets).matrix(range(9)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_matrix_where_nothing_is_known():

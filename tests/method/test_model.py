@@ -9,6 +9,7 @@ from timm.models.deit import VisionTransformerDistilled
 
 import oracles
 from didvit.method.backbone import ViTBackbone
+from didvit.method.boxes import scale_boxes, tile_boxes
 from didvit.method.config import PAPER, ConfigError, DiDConfig
 from didvit.method.localization import LOCALIZERS
 from didvit.method.model import FUSIONS, DiD, multi_view_loss
@@ -16,7 +17,7 @@ from didvit.method.reconstraint import RECONSTRAINTS
 from didvit.method.rollout import NORMALIZATIONS, attention_rollout
 from didvit.method.selection import SELECTORS
 from didvit.method.semantic import SemanticHead
-from didvit.method.views import crop_and_resize, scale_boxes, tile_boxes
+from didvit.method.views import crop_and_resize
 
 CATEGORIES = 5
 
@@ -527,12 +528,12 @@ def test_another_number_of_boxes_shares_the_parts(make_model, top_n):
 def test_your_own_functions_in_place_of_named_ones(parts):
     """The last categories, a fixed box, and the smaller of the two logits."""
 
-    def last(logits, top_n, generator):
-        return torch.arange(CATEGORIES)[-top_n:].expand(len(logits), top_n)
+    def last(logits, top_n, rng):
+        return np.tile(np.arange(CATEGORIES)[-top_n:], (len(logits), 1))
 
-    def left_half(maps, image_size, box_threshold, patch_size, generator):
+    def left_half(maps, image_size, box_threshold, patch_size, rng):
         assert (image_size, box_threshold, patch_size) == ((16, 24), 0.3, (8, 8))
-        return torch.tensor([0, 0, 12, 16]).expand(*maps.shape[:2], 4)
+        return np.tile([0, 0, 12, 16], (*maps.shape[:2], 1))
 
     model = DiD(
         *parts,
@@ -654,7 +655,7 @@ def test_views_of_another_size(make_model):
         output, expected = small(images, sources), model(images, sources)
         assert torch.equal(output.boxes, expected.boxes)
         for i, source in enumerate(sources):
-            boxes = scale_boxes(output.boxes[i], (16, 24), (40, 60))
+            boxes = scale_boxes(output.boxes[i].numpy(), (16, 24), (40, 60))
             views = crop_and_resize([source] * 2, boxes, (8, 16))
             torch.testing.assert_close(output.view_logits[i], logits_of(small, views))
 
@@ -672,7 +673,7 @@ def test_small_views_share_a_forward_pass(make_model, scale, at_once):
         assert [len(batch) for batch in views] == at_once
         size = tuple(views[0].shape[-2:])
         for i, source in enumerate(sources):
-            boxes = scale_boxes(output.boxes[i], (32, 48), tuple(source.shape[-2:]))
+            boxes = scale_boxes(output.boxes[i].numpy(), (32, 48), tuple(source.shape[-2:]))
             for k in range(5):
                 alone = logits_of(model, crop_and_resize([source], boxes[k : k + 1], size))
                 torch.testing.assert_close(output.view_logits[i, k], alone[0])

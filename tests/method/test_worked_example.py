@@ -121,7 +121,7 @@ def instance_map(normalization, reconstraint):
 
 
 def box(normalization, reconstraint):
-    maps = instance_map(normalization, reconstraint)
+    maps = instance_map(normalization, reconstraint).numpy()
     return localize_largest_component(maps, (6, 6), 0.5, (2, 2))[0, 0].tolist()
 
 
@@ -142,7 +142,7 @@ def test_global_logit():
     maps, logits = head(torch.tensor(SEMANTIC_MAP).float()[None, None])
     assert maps[0, 1].tolist() == SEMANTIC_MAP
     assert logits.tolist() == [[1.0, 2.0]]
-    assert select_descending(logits, 1).tolist() == [[1]]
+    assert select_descending(logits.detach().numpy(), 1).tolist() == [[1]]
 
 
 @pytest.mark.parametrize("normalization", SPATIAL_MAP)

@@ -34,6 +34,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_python_blocks_of_the_readme(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     assert len(blocks("python")) >= 2
     for block in blocks("python"):
@@ -45,7 +46,7 @@ TINY += " --model.image-size 32 48 --data.workers 0 --device cpu"
 
 
 def test_training_block_of_the_readme(tmp_path, monkeypatch, squares):
-    """Check, train, evaluate and predict, as they stand there, with a tiny model."""
+    """Check, train, report, predict and export, as they stand there, with a tiny model."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(squares[0].parent, "photos")
     for name, table in zip(("train", "val", "test"), (*squares, squares[1]), strict=True):
@@ -61,4 +62,5 @@ def test_training_block_of_the_readme(tmp_path, monkeypatch, squares):
             cli.main()
         # The same images are in two of the data sets, which the check is there to tell.
         assert end.value.code == (3 if command[1] == "data" else 0), line
-    assert Path("test.json").exists()
+    assert Path("report.html").exists()
+    assert Path("shipped/global.onnx").exists()

@@ -7,9 +7,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from didvit.config import ConfigError
 from didvit.config.serialization import to_json
+from didvit.decisions.store import data_digest, read_decisions, weights_digest
 from didvit.environment import versions
 from didvit.modeling.checkpoint import load_checkpoint
 from didvit.training.checkpointing import data_digests
+from didvit.training.decide import AIMS
 from didvit.training.optim import learning_rate
 from didvit.training.run_folder import RunFolder
 from didvit.training.tables import read_tables
@@ -36,7 +38,7 @@ def test_the_files(make_config):
     }
     (events,) = (name for name in files if name.startswith("tensorboard/"))
     assert files - {events} == {
-        *("config.json", "model.safetensors", "metrics.json", "README.md"),
+        *("config.json", "model.safetensors", "metrics.json", "README.md", "decisions.json"),
         *("last/config.json", "last/model.safetensors", "last/metrics.json"),
         *("train.json", "history.csv", "steps.csv", "curves.png"),
         *("checkpoints/00000001.pt", "checkpoints/00000002.pt"),
@@ -46,6 +48,20 @@ def test_the_files(make_config):
         assert len(set(image.convert("RGB").resize((40, 20)).get_flattened_data())) > 5
     for folder in (config.output, config.output / "last"):
         assert load_checkpoint(folder).config == MODEL
+
+
+@pytest.mark.usefixtures("without_curves")
+@pytest.mark.parametrize("single_view_fraction", [0.0, 1.0])
+def test_thresholds_are_those_of_the_best_weights(make_config, single_view_fraction):
+    config = make_config(steps=4, single_view_fraction=single_view_fraction, choose="best")
+    train(config)
+    labels = load_checkpoint(config.output).labels
+    weights = weights_digest(config.output / "model.safetensors")
+    decisions = read_decisions(config.output, labels, weights)
+    _, validation = read_tables(config.data)
+    assert decisions.data_digest == data_digest(validation.images, validation.targets)
+    assert (decisions.num_images, decisions.fusion) == (16, "mean")
+    assert list(decisions.aims) == list(AIMS)
 
 
 def test_curves_of_views_begin_where_they_were_scored(make_config, monkeypatch):
@@ -65,9 +81,11 @@ def test_settings_and_versions(make_config):
     config = make_config(steps=1, seed=3)
     train(config)
     content = json.loads((config.output / "train.json").read_text())
+    table, _ = read_tables(config.data)
     assert content == {
         "settings": json.loads(json.dumps(to_json(config))),
         "data": data_digests(*read_tables(config.data)),
+        "learned_from": data_digest(table.images, table.targets),
         "versions": versions(),
     }
     assert content["settings"]["seed"] == 3
@@ -110,7 +128,7 @@ def test_records_are_on_disk_when_a_run_fails(make_config):
     folder = RunFolder(config.output)
 
     def fail():
-        with folder.records(config, 0, {}):
+        with folder.records(config, 0, {}, "digest"):
             folder.log_step(1, 0.5, 0.25, 2.0)
             raise KilledError
 

@@ -11,7 +11,8 @@ import torch
 from didvit.config import ConfigError, LossConfig, with_settings
 from didvit.data.datasets import read_dataset
 from didvit.data.table import DataError
-from didvit.evaluation.report import report, score_table
+from didvit.evaluation.report import report
+from didvit.evaluation.scoring import score_table
 from didvit.method.views import resize_whole
 from didvit.modeling.backbones import WeightsError
 from didvit.modeling.build import build_model

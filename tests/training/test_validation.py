@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from didvit.data.datasets import read_dataset
-from didvit.evaluation.report import report, score_table
+from didvit.evaluation.report import report
+from didvit.evaluation.scoring import score_table
 from didvit.modeling.checkpoint import load_checkpoint
 from didvit.training import trainer as training
 from didvit.training.trainer import train

@@ -18,6 +18,8 @@ from rich.table import Table
 
 from didvit.config import TrainConfig
 from didvit.data.wording import one_line
+from didvit.evaluation.decided import DecidedReport, Estimate
+from didvit.evaluation.metrics import PrecisionRecall
 from didvit.evaluation.report import Report
 from didvit.training.observer import TrainingObserver
 
@@ -150,3 +152,25 @@ def report_tables(result: Report, fusion: str) -> list[Table]:
     for label, ap in result.fusions[fusion].AP.items():
         by_label.add_row(escape(label), result.left_out[label] if ap is None else f"{ap:.1f}")
     return [metrics, by_label]
+
+
+def decided_table(decided: DecidedReport, at_even_odds: PrecisionRecall) -> Table:
+    """Precision, recall and F1 at 0.5 and at the model's thresholds, and calibration."""
+    table = Table(title="decisions, in percent")
+    for name in ("", "sigmoid, 0.5", f"tuned, {decided.aim}"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, before, after in zip(at_even_odds._fields, at_even_odds, decided.all, strict=True):
+        table.add_row(name, f"{before:.1f}", f"{after:.1f}")
+    for name, before, after in (
+        ("calibration error", decided.calibration_error_before, decided.calibration_error),
+        ("Brier score", decided.brier_before, decided.brier),
+    ):
+        table.add_row(name, _percent(before), _percent(after))
+    return table
+
+
+def _percent(estimate: Estimate) -> str:
+    if estimate.interval is None:
+        return f"{100 * estimate.value:.2f}"
+    low, high = estimate.interval
+    return f"{100 * estimate.value:.2f} ({100 * low:.2f}-{100 * high:.2f})"

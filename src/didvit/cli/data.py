@@ -1,5 +1,7 @@
 """What the commands of ``didvit data`` do. What is heavy is imported when it runs."""
 
+import shlex
+import sys
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -30,6 +32,7 @@ def check(
     /,
     json: OptionalFile = None,
     picture: OptionalFile = None,
+    page: OptionalFile = None,
     overwrite: bool = False,
     workers: int = 2,
 ) -> int:
@@ -44,13 +47,16 @@ def check(
         paths: Data sets, as PATH or PATH:SPLIT; first the one that a model learns from.
         json: File for the report.
         picture: File for a picture of the report (.png).
-        overwrite: Replace existing --json and --picture files, which are refused otherwise.
-        workers: Processes that read images; 0 reads in the command's own.
+        page: File for the report as a page for a browser (.html).
+        overwrite: Replace existing files of --json, --picture and --page, which are refused
+            otherwise.
+        workers: Threads that read images; 0 reads in the command's own.
     """
     if not paths:
         raise ConfigError("no data set: expected one or more after 'didvit data check'")
     check_file("--json", json, overwrite)
     check_file("--picture", picture, overwrite)
+    check_file("--page", page, overwrite)
     check_count("--workers", workers)
     if picture and picture.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ConfigError(f"--picture {picture} is no picture; expected a .png or .jpg file")
@@ -64,8 +70,11 @@ def check(
     from didvit.cli.console import bar, stderr_console
     from didvit.data.datasets import read_dataset
     from didvit.data.wording import one_line
+    from didvit.environment import versions
     from didvit.files import whole_file, write_json
     from didvit.inspection import draw_report, inspect, inspection_tables
+    from didvit.inspection.page import data_page
+    from didvit.pages import write_page
 
     names = [Path(path).name for path in paths]  # short, where they tell the data sets apart
     names = names if len(set(names)) == len(paths) else paths
@@ -84,11 +93,14 @@ def check(
         with whole_file(picture) as path, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph")  # a box stands for what no font has
             draw_report(result).savefig(path)
+    if page:
+        command = ("didvit", *map(shlex.quote, sys.argv[1:]))
+        write_page(page, data_page(result, tables, command, versions()))
     lines = []
     for title, sentences in (("Problems:", result.problems), ("Warnings:", result.warnings)):
         if sentences:
             lines += [title, *(f"- {one_line(sentence)}" for sentence in sentences)]
-    outputs = (("report", json), ("picture", picture))
+    outputs = (("report", json), ("picture", picture), ("page", page))
     written = [f"; the {name} is in {path}" for name, path in outputs if path]
     lines.append(f"{result.summary}{''.join(written)}")
     console.print("\n".join(lines), markup=False, soft_wrap=True)
@@ -123,9 +135,10 @@ def check_submission(
     from didvit.cli.console import stderr_console
     from didvit.data.datasets import read_dataset
     from didvit.evaluation.voc_submission import image_ids, submitted_split, validate_submission
-    from didvit.modeling.checkpoint import load_checkpoint
+    from didvit.modeling.folder import find_model, read_description
 
-    table = read_dataset(data, load_checkpoint(model).labels if model else None)
+    labels = read_description(find_model(model)).labels if model else None
+    table = read_dataset(data, labels)
     problems = validate_submission(
         folder, image_ids(table.images), table.labels, submitted_split(data), competition
     )
@@ -146,7 +159,7 @@ def download(
     /,
     root: Path = Path("."),
 ) -> int:
-    """Download a split of VOC 2007 or 2012, through torchvision.
+    """Download a split of VOC 2007 or 2012 from its server, and unpack it.
 
     Args:
         split: VOC2007:train, :val, :trainval or :test, or VOC2012:train, :val or :trainval.
@@ -160,7 +173,7 @@ def download(
             f"VOC{year}:{part}" for year, all_parts in parts.items() for part in all_parts
         )
         raise ConfigError(f"there is no {split!r} to download; expected one of {known}")
-    from didvit.data.formats.voc import download_voc
+    from didvit.data.formats.voc_download import download_voc
 
     folder = download_voc(root, cast(Any, year), part)
     print(f"{folder}:{part}")

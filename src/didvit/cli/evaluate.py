@@ -7,8 +7,10 @@ from didvit.cli.options import (
     RESAMPLES,
     SOMETHING_FAILED,
     SUCCESS,
+    OptionalAim,
     OptionalCompetition,
     OptionalCount,
+    OptionalEngine,
     OptionalFile,
     OptionalFolder,
     OptionalPreset,
@@ -22,18 +24,30 @@ from didvit.cli.options import (
 )
 from didvit.cli.threads import default_threads, wait_without_spinning
 from didvit.config import ConfigError
-from didvit.config.presets import PRESETS
 from didvit.config.serialization import to_json
 from didvit.data.choices import Difficult, Meter, WithoutLabels
 
 if TYPE_CHECKING:
+    from didvit.data.table import Table
+    from didvit.evaluation.decided import DecidedReport
     from didvit.evaluation.report import Report
+    from didvit.evaluation.scores import Scores
+    from didvit.inference.predictor import Predictor
+
+MOST_RESAMPLES = 200
+"""Of the bootstrap for calibration, whose figures take far longer than mAP."""
+
+TUNED_HERE = (
+    "the thresholds and the calibration were tuned on these very data: what is measured of them is "
+    "too good, and not unbiased; expected a data set of its own"
+)
 
 
 def evaluate(
     *,
     data: str,
     model: str = "default",
+    aim: OptionalAim = None,
     preset: OptionalPreset = None,
     json: OptionalFile = None,
     overwrite: bool = False,
@@ -46,10 +60,12 @@ def evaluate(
     batch_size: int = 8,
     workers: int = 2,
     threads: OptionalCount = None,
+    engine: OptionalEngine = None,
     device: str = "auto",
 ) -> int:
     """Score a model on labeled images: mAP with its 95 % interval, AP by label, precision, recall
-    and F1.
+    and F1. Precision, recall and F1 are given at a probability of 0.5, and at the thresholds that
+    the model was tuned to.
 
     They are given for whole images (global), for their regions and tiles (local), and for two
     fusions of both (max and mean).
@@ -59,6 +75,7 @@ def evaluate(
     Args:
         data: Data set, as PATH or PATH:SPLIT, in any format that training takes.
         model: 'default', or a folder that 'didvit train' wrote.
+        aim: Which of the model's thresholds are measured, as in 'didvit predict'.
         preset: Settings of the method, as in 'didvit predict' (default: the model's own).
         json: File for the metrics, in percent.
         overwrite: Replace an existing --json file, which is refused otherwise.
@@ -72,9 +89,10 @@ def evaluate(
         resamples: Number of resamples of the bootstrap for the intervals of mAP. It takes minutes
             on tens of thousands of images. 0 leaves the intervals out.
         batch_size: Number of images that the network takes at once.
-        workers: Number of processes that read images. 0 reads in the command's own.
+        workers: Number of threads that read images. 0 reads in the command's own.
         threads: Number of threads on the CPU (default: the physical cores).
-        device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
+        engine: What computes, as in 'didvit predict'.
+        device: Where, as in 'didvit predict'.
     """
     check_file("--json", json, overwrite)
     check_folder("--submission", submission)
@@ -92,23 +110,22 @@ def evaluate(
     if threads is not None:
         check_count("--threads", threads, least=1)
     wait_without_spinning()
-    import torch
     from rich.console import Console
     from rich.markup import escape
 
-    from didvit.cli.console import bar, report_tables, stderr_console
+    from didvit.cli.console import bar, decided_table, report_tables, stderr_console
     from didvit.data.datasets import read_dataset
     from didvit.data.wording import one_line
     from didvit.evaluation.evaluate import check_labeled, is_labeled, score
     from didvit.evaluation.report import report, submit
     from didvit.evaluation.voc_submission import check_names, image_ids, submitted_split
     from didvit.files import write_json
-    from didvit.inference.predictor import Predictor
-    from didvit.modeling.checkpoint import load_checkpoint
+    from didvit.inference.cut import choose_cut
+    from didvit.inference.predictor import load
 
-    checkpoint = load_checkpoint(model, PRESETS[preset] if preset else None)
-    labels, fusion = checkpoint.labels, checkpoint.config.method.fusion
-    predictor = Predictor(checkpoint.model, labels, checkpoint.config.image_size, device)
+    predictor = load(model, device, preset, engine, threads or default_threads())
+    labels, fusion = predictor.labels, predictor.method.fusion
+    choose_cut(labels, predictor.decisions, aim=aim)  # refuses an aim that is not stored
     table = read_dataset(data, labels, difficult=difficult, without_labels=without_labels)
     if not submission:
         check_labeled(table, data, "; --submission DIR writes the scores themselves")
@@ -117,7 +134,6 @@ def evaluate(
     if submission:  # before hours of scoring
         check_names(image_ids(table.images), table.labels)
     console = stderr_console()
-    torch.set_num_threads(threads or default_threads())
     with naming_model(model), bar("evaluating", len(table), console) as advance:
         scores = score(predictor, table, batch_size, workers, advance)
     for failure in scores.failures:
@@ -128,15 +144,34 @@ def evaluate(
         console.print(f"the files for the evaluation server are in {escape(str(submission))}")
     if is_labeled(table):
         result = report(scores, labels, resamples, meter)
+        decided = _decided(predictor, scores, table, aim, min(resamples, MOST_RESAMPLES))
         if json:
-            settings = to_json(checkpoint.config)
-            write_json(
-                json, {"model": model, "settings": settings, "data": data, **result.to_dict()}
-            )
-        for rows in report_tables(result, fusion):
+            content = {"model": model, "settings": to_json(predictor.config), "data": data}
+            content |= result.to_dict()
+            content["decisions"] = decided.to_dict() if decided else None
+            write_json(json, content)
+        tables = report_tables(result, fusion)
+        tables[1:1] = [decided_table(decided, result.fusions[fusion].all)] if decided else []
+        for rows in tables:
             Console(emoji=False, highlight=False).print(rows)
         console.print(escape(_summary(result, fusion, json)))
+        if decided and decided.tuned_here:
+            console.print(TUNED_HERE)
     return SOMETHING_FAILED if scores.failures else SUCCESS
+
+
+def _decided(
+    predictor: "Predictor", scores: "Scores", table: "Table", aim: str | None, resamples: int
+) -> "DecidedReport | None":
+    """What the model's calibration and thresholds give, if it has any."""
+    if predictor.decisions is None:
+        return None
+    from didvit.decisions.store import data_digest
+    from didvit.evaluation.decided import decided_report
+
+    digest = data_digest(table.images, table.targets)
+    logits = scores.fused(predictor.method.fusion)
+    return decided_report(logits, scores.targets, predictor.decisions, digest, aim, resamples)
 
 
 def _summary(result: "Report", fusion: str, json: Path | None) -> str:

@@ -32,6 +32,7 @@ Name = Literal[
     "crop-source",
     "view-size",
     "pretraining",
+    "single-pass",
     "boxes",
 ]
 

@@ -9,16 +9,21 @@ from typing import Annotated
 
 import tyro
 
+from didvit.cli.audit import audit
 from didvit.cli.data import check, check_submission, download
 from didvit.cli.evaluate import evaluate
 from didvit.cli.experiment import experiment
+from didvit.cli.export import export
 from didvit.cli.help import show_command, show_commands
 from didvit.cli.models import models
 from didvit.cli.options import SUCCESS
 from didvit.cli.pack import pack
 from didvit.cli.parsing import nearest, parse
 from didvit.cli.predict import predict
+from didvit.cli.rank import rank
+from didvit.cli.report import report
 from didvit.cli.train import train
+from didvit.cli.tune import tune
 from didvit.config import ConfigError, TrainConfig
 from didvit.config.recipes import RECIPES, Recipe
 from didvit.data.wording import one_line
@@ -32,6 +37,23 @@ DESCRIPTION = (
 )
 HELP = ("-h", "--help", "--help-advanced")
 
+EXTRAS = {
+    "datasets": "hf",
+    "filelock": "train",
+    "lightning_fabric": "train",
+    "matplotlib": "report",
+    "onnx": "export",
+    "onnxscript": "export",
+    "openvino": "openvino",
+    "safetensors": "train",
+    "scipy": "train",
+    "tensorboardX": "train",
+    "timm": "train",
+    "torch": "train",
+    "torchvision": "train",
+}
+"""Which extra of the package installs a module that the default installation lacks."""
+
 
 def main() -> None:
     """Run the command; what a user can mend is one line on stderr, not a stack trace."""
@@ -44,6 +66,11 @@ def main() -> None:
         if not type(error).__module__.startswith("didvit."):
             raise
         code = _fail(error, WRONG_USAGE)
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
+            raise
+        code = _fail(_what_is_missing(module), FAILED)
     except BrokenPipeError:
         # The reader of the lines has had enough; nothing is left to flush them to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -61,7 +88,12 @@ def _commands() -> dict[str, Callable[..., int]]:
     return {
         "predict": predict,
         "evaluate": evaluate,
+        "report": report,
+        "tune": tune,
         "train": train,
+        "audit": audit,
+        "rank": rank,
+        "export": export,
         "pack": pack,
         "experiment": experiment,
         "data check": check,
@@ -144,6 +176,12 @@ def _train_command(recipe: Recipe | None) -> Callable[..., int]:
             f"{recipe.expected}. 'didvit train --help' says what training does."
         )
     return command
+
+
+def _what_is_missing(module: str) -> str:
+    extra = EXTRAS[module]
+    needs = "PyTorch" if extra == "train" else module
+    return f"this command needs {needs}: pip install 'didvit[{extra}]'"
 
 
 def _fail(error: object, code: int) -> int:

@@ -16,7 +16,7 @@ from typing import Annotated
 import tyro
 
 from didvit.config import ConfigError
-from didvit.config.presets import PRESETS, Preset
+from didvit.config.presets import PRESETS, EngineName, Preset
 from didvit.data.choices import Competition
 
 SUCCESS, SOMETHING_FAILED = 0, 3
@@ -30,6 +30,14 @@ OptionalCount = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_h
 OptionalModel = Annotated[str | None, tyro.conf.arg(metavar="MODEL", help_behavior_hint="")]
 OptionalPreset = Annotated[
     Preset | None, tyro.conf.arg(metavar=f"{{{','.join(PRESETS)}}}", help_behavior_hint="")
+]
+OptionalEngine = Annotated[
+    EngineName | None, tyro.conf.arg(metavar="{onnx,openvino,pytorch}", help_behavior_hint="")
+]
+OptionalText = Annotated[str | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+OptionalAim = Annotated[str | None, tyro.conf.arg(name="for", metavar="AIM", help_behavior_hint="")]
+Thresholds = Annotated[
+    tuple[str, ...], tyro.conf.arg(metavar="X|LABEL=X...", help_behavior_hint="")
 ]
 OptionalCompetition = Annotated[
     Competition | None, tyro.conf.arg(metavar="{comp1,comp2}", help_behavior_hint="")
@@ -73,6 +81,33 @@ def check_probability(option: str, value: float) -> None:
         raise ConfigError(f"{option} is {value:g}; expected a probability in [0, 1]{mend}")
 
 
+def parse_thresholds(option: str, texts: Sequence[str]) -> float | dict[str, float] | None:
+    """Thresholds from ``X`` or ``label=X``; None where there are none.
+
+    >>> parse_thresholds("--threshold", ["traffic light=0.7", "cat=0.2"])
+    {'traffic light': 0.7, 'cat': 0.2}
+
+    Raises:
+        ConfigError: One is no probability, or X for all stands beside others.
+    """
+    by_label: dict[str, float] = {}
+    for text in texts:
+        label, equals, number = text.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            raise ConfigError(f"{option} is {text!r}; expected X or LABEL=X, X in [0, 1]") from None
+        check_probability(option, value)
+        if not equals and len(texts) > 1:
+            raise ConfigError(
+                f"{option} has {text} for all labels, and others; expected one X, or LABEL=X each"
+            )
+        if not equals:
+            return value
+        by_label[label] = value
+    return by_label or None
+
+
 def check_device(option: str, name: str) -> None:
     """Refuse what is no name of a device; whether it is there is seen when PyTorch is."""
     if not re.fullmatch(r"auto|(cpu|cuda|mps|xpu)(:\d+)?", name):
@@ -97,7 +132,7 @@ def naming_model(model: str) -> Iterator[None]:
     Raises:
         NonFiniteScoreError: The weights are damaged.
     """
-    from didvit.inference.predictor import NonFiniteScoreError
+    from didvit.inference.pipeline import NonFiniteScoreError
     from didvit.method.localization import NonFiniteMapError
 
     try:

@@ -24,10 +24,13 @@ def pack(
         raise ConfigError(f"--output {output} is there already; choose another folder")
     check_model("the model", model)
     from didvit.cli.console import stderr_console
+    from didvit.decisions.store import copy_decisions
     from didvit.modeling.checkpoint import load_checkpoint, save_checkpoint
+    from didvit.modeling.folder import WEIGHTS, find_model
 
     checkpoint = load_checkpoint(model)
     save_checkpoint(output, checkpoint.model, checkpoint.labels, checkpoint.config, packed=True)
-    size = (output / "model.safetensors").stat().st_size
+    copy_decisions(find_model(model), output, checkpoint.labels, WEIGHTS)
+    size = (output / WEIGHTS).stat().st_size
     stderr_console().print(f"{output}: {size / 1e6:.1f} MB", markup=False)
     return SUCCESS

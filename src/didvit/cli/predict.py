@@ -12,18 +12,21 @@ from didvit.cli.options import (
     SOMETHING_FAILED,
     SUCCESS,
     ImagePaths,
+    OptionalAim,
     OptionalCount,
+    OptionalEngine,
     OptionalFile,
     OptionalFolder,
     OptionalPreset,
+    Thresholds,
     check_count,
     check_device,
     check_file,
     check_folder,
     check_images,
     check_model,
-    check_probability,
     naming_model,
+    parse_thresholds,
 )
 from didvit.cli.threads import default_threads, wait_without_spinning
 from didvit.config import ConfigError
@@ -43,12 +46,14 @@ def predict(
     output: OptionalFolder = None,
     json: OptionalFile = None,
     overwrite: bool = False,
-    threshold: float = 0.5,
+    threshold: Thresholds = (),
+    aim: OptionalAim = None,
     preset: OptionalPreset = None,
     top_n: OptionalCount = None,
     show_others: bool = False,
     batch_size: int = 8,
     threads: OptionalCount = None,
+    engine: OptionalEngine = None,
     device: str = "auto",
 ) -> int:
     """Tag photographs: one JSON line per image, and a picture of what was found where.
@@ -63,7 +68,10 @@ def predict(
             those that were found, and heat maps.
         json: File for the JSON lines; without it they go to the standard output.
         overwrite: Replace pictures and JSON lines of an earlier run, which are refused otherwise.
-        threshold: Least score of a label, in [0, 1].
+        threshold: Least score of a label, in [0, 1], in place of the model's own thresholds: X for
+            all labels, or label=X for one; several may follow.
+        aim: Which of the model's thresholds: an aim that 'didvit tune' stored, such as
+            precision=0.85 (default: the first of them; 'default' has f1 and precision=0.85).
         preset: Settings of the method, in place of the model's own: 'didvit' takes 4 regions and 4
             tiles at half the input's sides, 'fast' the whole image alone, 'paper' 4 regions at the
             input's sides (default: the model's own; those of 'default' are 'didvit').
@@ -72,14 +80,17 @@ def predict(
         show_others: Draw regions of labels below the threshold too, marked as not found.
         batch_size: Number of images that the network takes at once.
         threads: Number of threads on the CPU (default: the physical cores).
-        device: 'auto' takes a CUDA GPU where there is one; or a torch device such as 'cpu'.
+        engine: What computes: 'onnx' (ONNX Runtime), 'openvino' or 'pytorch' (default: onnx where
+            the model has graphs, as 'default' has, else pytorch).
+        device: 'auto' takes a CUDA GPU where PyTorch computes and there is one; or a device of
+            PyTorch such as 'cuda:1'.
     """
     if not all(paths) or not paths:
         raise ConfigError("no images: expected files, folders or globs after 'didvit predict'")
     check_folder("--output", output)
     check_file("--json", json)
     check_images(paths)
-    check_probability("--threshold", threshold)
+    chosen = parse_thresholds("--threshold", threshold)
     check_count("--batch-size", batch_size, least=1)
     if threads is not None:
         check_count("--threads", threads, least=1)
@@ -99,15 +110,12 @@ def predict(
     check_pictures(pictures, overwrite)
     _check_lines(json, overwrite)
 
-    import torch
-
     from didvit.data.images import ImageError
     from didvit.inference.predictor import load
 
     console = stderr_console()
-    predictor = load(model, device, preset)
-    torch.set_num_threads(threads or default_threads())
-    results = predictor.stream(found.images, threshold, top_n, batch_size)
+    predictor = load(model, device, preset, engine, threads or default_threads())
+    results = predictor.stream(found.images, chosen, top_n, batch_size, aim)
     failed, seen = 0, _Seen()
     # On a terminal the lines themselves show how far it is.
     shown = len(found.images) > 1 and not (json is None and sys.stdout.isatty())
@@ -140,7 +148,7 @@ def predict(
             tick(1)
     for sentence in _passed_over(found):
         console.print(escape(one_line(sentence)))
-    summary = _summary(seen, failed + len(found.failures), json, output, threshold)
+    summary = _summary(seen, failed + len(found.failures), json, output)
     console.print(escape(one_line(summary)))
     return SOMETHING_FAILED if failed or found.failures else SUCCESS
 
@@ -158,9 +166,7 @@ class _Seen:
         self.labels.update(label.label for label in prediction.labels)
 
 
-def _summary(
-    seen: _Seen, failed: int, json: Path | None, output: Path | None, threshold: float
-) -> str:
+def _summary(seen: _Seen, failed: int, json: Path | None, output: Path | None) -> str:
     """The end of a run in words."""
     from didvit.data.wording import counted, first_few
 
@@ -171,7 +177,7 @@ def _summary(
     if seen.with_labels:
         parts.append(f"{seen.with_labels:,} with labels ({names})")
     if nothing:
-        parts.append(f"{nothing:,} where no label reaches {threshold:g}")
+        parts.append(f"{nothing:,} with nothing that the model knows")
     if failed:
         parts.append(f"{failed:,} of {seen.images + failed:,} failed")
     places = [f"JSON lines in {json}" if json else "", f"pictures in {output}" if output else ""]

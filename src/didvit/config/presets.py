@@ -1,4 +1,4 @@
-"""The settings of the method by name, as ``--preset`` takes them."""
+"""The settings of the method by name, as ``--preset`` takes them, and the names of engines."""
 
 from types import MappingProxyType
 from typing import Literal
@@ -10,3 +10,6 @@ Preset = Literal["didvit", "fast", "paper"]
 PRESETS: MappingProxyType[Preset, DiDConfig] = MappingProxyType(
     {"didvit": DIDVIT, "fast": FAST, "paper": PAPER}
 )
+
+EngineName = Literal["onnx", "openvino", "pytorch"]
+"""What computes a prediction, as ``--engine`` takes it."""

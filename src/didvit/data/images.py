@@ -3,18 +3,16 @@
 import os
 import stat
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, NamedTuple, Protocol, Self
 
-import torch
+import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
 from didvit.data.damage import (
     END_OF_CODESTREAM,
@@ -27,6 +25,7 @@ from didvit.data.damage import (
 )
 from didvit.data.kinds import HEIF_MEND, RAW_MEND, RAW_SUFFIXES, is_heif_or_avif
 from didvit.data.pixels import ImageError, orientation_of, pixels_of
+from didvit.data.silence import SILENT_LIBTIFF, SILENT_PILLOW
 
 MAX_PIXELS = 300_000_000
 """Pixels of the largest image that is read: telephones take photographs of 200 million. Another
@@ -40,14 +39,16 @@ PILLOW_LIMIT = 89_478_485
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How the files of TIFF and BigTIFF begin."""
 
+LIES_ON_ITS_SIDE = 5
+"""EXIF orientations from this one on exchange height and width."""
+
 _opening = threading.Lock()
-_silencing = threading.Lock()
 
 
 class StoredImage(Protocol):
     """An image inside a larger file. It is small, and may be sent to another process to be read.
 
-    ``str`` of it is its name, as ``str`` of a path is.
+    Several threads may read at once. ``str`` of it is its name, as ``str`` of a path is.
     """
 
     @property
@@ -64,9 +65,30 @@ class StoredImage(Protocol):
         ...
 
 
+class Photograph(NamedTuple):
+    """An upright image, perhaps at a reduced scale.
+
+    Attributes:
+        pixels: Its pixels, RGB.
+        height: Height of the original, in pixels.
+        width: Width of the original, in pixels.
+    """
+
+    pixels: UInt8[np.ndarray, "h w 3"]
+    height: int
+    width: int
+
+
 def read_image(
     image: str | PathLike[str] | StoredImage, least_size: tuple[int, int] | None = None
-) -> UInt8[Tensor, "3 H W"]:
+) -> UInt8[np.ndarray, "H W 3"]:
+    """The pixels of an image, as `read_photograph` reads it."""
+    return read_photograph(image, least_size).pixels
+
+
+def read_photograph(
+    image: str | PathLike[str] | StoredImage, least_size: tuple[int, int] | None = None
+) -> Photograph:
     """The pixels of an image: RGB, upright, the first frame of an animation.
 
     Metadata that cannot be read do no harm, as long as the pixels are whole.
@@ -82,31 +104,29 @@ def read_image(
             pixels.
     """
     name = os.fspath(image) if isinstance(image, PathLike) else str(image)
-    with _image_errors(name), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of metadata, without the image's name
-        with _open_file(image) as file:
-            start = file.read(16)
-            file.seek(0)
-            _check_kind(name, start)
-            if start.startswith(JPEG_START):
-                return _decode_jpeg(file.read(), least_size)
-            if start.startswith(TIFF_STARTS):
-                with _silent_libtiff():
-                    return _decode(file, least_size)
-            if start.startswith(JPEG_2000_STARTS) and END_OF_CODESTREAM not in file.read():
-                raise ImageError("the image is damaged (its compressed pixels end too early)")
-            file.seek(0)
-            try:
+    with _image_errors(name), SILENT_PILLOW.shared(), _open_file(image) as file:
+        start = file.read(16)
+        file.seek(0)
+        _check_kind(name, start)
+        if start.startswith(JPEG_START):
+            return _decode_jpeg(file.read(), least_size)
+        if start.startswith(TIFF_STARTS):
+            with SILENT_LIBTIFF.shared():
                 return _decode(file, least_size)
-            except ImageError:
+        if start.startswith(JPEG_2000_STARTS) and END_OF_CODESTREAM not in file.read():
+            raise ImageError("the image is damaged (its compressed pixels end too early)")
+        file.seek(0)
+        try:
+            return _decode(file, least_size)
+        except ImageError:
+            raise
+        # Pillow raises nearly anything at damaged files.
+        except Exception as error:
+            file.seek(0)
+            if isinstance(error, MemoryError) or not start.startswith(b"\x89PNG"):
                 raise
-            # Pillow raises nearly anything at damaged files.
-            except Exception as error:
-                file.seek(0)
-                if isinstance(error, MemoryError) or not start.startswith(b"\x89PNG"):
-                    raise
-                whole = without_png_metadata(file.read())
-                return _decode(BytesIO(whole or b""), least_size)
+            whole = without_png_metadata(file.read())
+            return _decode(BytesIO(whole or b""), least_size)
 
 
 def content_of(image: str | PathLike[str] | StoredImage) -> bytes:
@@ -119,7 +139,7 @@ def content_of(image: str | PathLike[str] | StoredImage) -> bytes:
         return file.read()
 
 
-def decode(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
+def decode(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
     """`pixels_of` an image that may come from a damaged file.
 
     Raises:
@@ -129,26 +149,36 @@ def decode(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
         return pixels_of(image)
 
 
-def _decode(file: BinaryIO, least_size: tuple[int, int] | None) -> UInt8[Tensor, "3 H W"]:
+def _decode(file: BinaryIO, least_size: tuple[int, int] | None) -> Photograph:
     with _open_image(file) as opened:
-        if least_size:
-            _decode_at_least(opened, *least_size)
-        return pixels_of(opened)
+        return _photograph(opened, least_size)
 
 
-def _decode_jpeg(content: bytes, least_size: tuple[int, int] | None) -> UInt8[Tensor, "3 H W"]:
+def _photograph(opened: Image.Image, least_size: tuple[int, int] | None) -> Photograph:
+    width, height = opened.size
+    # Of other kinds, nothing may be asked before the pixels: Pillow reads a PNG whole to find its
+    # orientation, and forgets afterwards that it failed.
+    if least_size and opened.format in ("JPEG", "MPO"):
+        _decode_at_least(opened, *least_size)
+    pixels = pixels_of(opened)
+    if orientation_of(opened) >= LIES_ON_ITS_SIDE:
+        width, height = height, width
+    return Photograph(pixels, height, width)
+
+
+def _decode_jpeg(content: bytes, least_size: tuple[int, int] | None) -> Photograph:
     """Pixels of a JPEG file whose data last to the end of the image."""
     damage, end = look_at_jpeg(content)
     if damage:
         raise ImageError(f"the image is damaged ({damage})")
     with _open_image(BytesIO(content)) as opened:
-        if least_size:
-            _decode_at_least(opened, *least_size)
-        pixels = pixels_of(opened)
+        photograph = _photograph(opened, least_size)
         is_gray = ends_gray(opened)
-    if is_gray and not torch.equal(pixels, _decode(BytesIO(lengthened(content, end)), least_size)):
-        raise ImageError("the image is damaged (its compressed pixels end too early)")
-    return pixels
+    if is_gray:
+        whole = _decode(BytesIO(lengthened(content, end)), least_size)
+        if not np.array_equal(photograph.pixels, whole.pixels):
+            raise ImageError("the image is damaged (its compressed pixels end too early)")
+    return photograph
 
 
 def _open_image(file: BinaryIO) -> Image.Image:
@@ -211,29 +241,11 @@ def _check_kind(name: str, start: bytes) -> None:
 
 def _decode_at_least(image: Image.Image, height: int, width: int) -> None:
     """Have a JPEG decoded at the smallest scale at which both sides suffice."""
-    if orientation_of(image) >= 5:  # it lies on its side
+    if orientation_of(image) >= LIES_ON_ITS_SIDE:
         height, width = width, height
     # Pillow takes the largest of 8, 4, 2 and 1 that goes into both ratios of sides, rounded down,
     # and does nothing to other kinds.
     image.draft(None, (width, height))
-
-
-@contextmanager
-def _silent_libtiff() -> Iterator[None]:
-    """libtiff writes messages to the standard error output, which name no file, nor are needed."""
-    with _silencing:
-        try:
-            stderr = os.dup(2)
-        except OSError:  # it is closed
-            yield
-            return
-        try:
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), 2)
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 @contextmanager

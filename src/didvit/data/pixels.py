@@ -1,10 +1,8 @@
 """From a decoded image, of whatever mode and depth, to upright RGB pixels."""
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
-from torch import Tensor
 
 TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -40,7 +38,7 @@ def orientation_of(image: Image.Image) -> int:
     return orientation if isinstance(orientation, int) and orientation in TRANSPOSES else 1
 
 
-def pixels_of(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
+def pixels_of(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
     """RGB pixels of a PIL image, turned upright as its EXIF orientation says.
 
     Transparent parts are laid over white. Gray of more than 8 bits is scaled (not clipped) by the
@@ -63,16 +61,16 @@ def pixels_of(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    return np.array(image.convert("RGB"))
 
 
-def array_pixels(array: np.ndarray) -> UInt8[Tensor, "3 H W"]:
+def array_pixels(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     """RGB pixels of an array: gray ``(H, W)`` or ``(H, W, 1)``, RGB, or RGBA laid over white.
 
     Values are 0 to 255 (uint8), 0 to 65535 (uint16), floats in [0, 1] or [0, 255], or booleans.
 
-    >>> array_pixels(np.array([[0.0, 0.5, 1.0]]))[0].tolist()
-    [[0, 128, 255]]
+    >>> array_pixels(np.array([[0.0, 0.5, 1.0]])).tolist()
+    [[[0, 0, 0], [128, 128, 128], [255, 255, 255]]]
 
     Raises:
         ImageError: The array has another shape or type, or its values fit no known scale.
@@ -96,8 +94,7 @@ def array_pixels(array: np.ndarray) -> UInt8[Tensor, "3 H W"]:
         raise ImageError(f"got {got}; expected uint8, uint16, floats in [0, 1] or booleans")
     if array.shape[2] == 4:
         return pixels_of(Image.fromarray(np.ascontiguousarray(array), "RGBA"))
-    rgb = np.broadcast_to(array, (*array.shape[:2], 3))
-    return torch.from_numpy(rgb.copy()).permute(2, 0, 1)
+    return np.broadcast_to(array, (*array.shape[:2], 3)).copy()
 
 
 def _scaled_integers(gray: np.ndarray, greatest: int | None) -> UInt8[np.ndarray, "..."]:

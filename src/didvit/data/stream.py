@@ -1,8 +1,8 @@
-"""Images in a stream: of training, a pure function of (seed, step); of evaluation, in order."""
+"""Images of training in a stream, which is a pure function of (seed, step)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +13,6 @@ from didvit.data.images import ImageError, read_image
 from didvit.data.table import DataError, Table
 from didvit.data.transforms import TRAIN_TRANSFORMS
 from didvit.data.workers import read_lists
-
-Reading = TypeVar("Reading")
 
 
 class Batch(NamedTuple):
@@ -67,10 +65,11 @@ class TrainingStream(Dataset):
             index = int(self._order(epoch)[(place + attempt) % len(self.table)])
             name = str(self.table.images[index])
             try:
-                image = read_image(self.table.images[index], self.least_size)
+                pixels = read_image(self.table.images[index], self.least_size)
             except ImageError as error:
                 failures.append(str(error))
                 continue
+            image = torch.from_numpy(pixels).permute(2, 0, 1)
             image = self.transform(image, np.random.default_rng((self.seed, 1, position)))
             # A copy of the crop alone: a view would send the whole photograph between processes.
             return image.contiguous(), self._target(index), name, failures
@@ -126,44 +125,3 @@ class TrainingStream(Dataset):
                 )
             problems = list(chain.from_iterable(failures))
             yield Batch(list(sources), torch.stack(targets), list(names), problems)
-
-
-class _Readings(Dataset):
-    """Index → what reading the image gives, or why it gives nothing."""
-
-    def __init__(self, images: Sequence, read: Callable[[Any], Any]):
-        self.images = images
-        self.read = read
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Any:
-        try:
-            return self.read(self.images[index])
-        except ImageError as error:
-            return str(error)
-
-
-def read_each(
-    images: Sequence, read: Callable[[Any], Reading], batch_size: int, workers: int = 0
-) -> Iterator[list[Reading | str]]:
-    """What reading the images gives, in batches; in place of an unreadable one, why it is.
-
-    Args:
-        images: What ``read`` takes.
-        read: A function of a module, as other processes must find it; raises `ImageError`.
-        batch_size: Images of a batch; the last may have fewer.
-        workers: Processes that read; 0 reads in this one.
-
-    Raises:
-        WorkerError: A process that reads died.
-    """
-    return read_lists(_Readings(images, read), batch_size, workers)
-
-
-def read_in_order(
-    images: Sequence, batch_size: int, workers: int = 0
-) -> Iterator[list[Tensor | str]]:
-    """`read_each` of the pixels of images, which are paths or what else `read_image` takes."""
-    return read_each(images, read_image, batch_size, workers)

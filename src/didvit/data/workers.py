@@ -95,8 +95,8 @@ def _how(process: BaseProcess) -> str:
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     mend = MENDS.get(name, "")
     return (
-        f"a process that reads images died ({name}); {mend}read in the main process with --workers "
-        "0 (of train: --data.workers 0)"
+        f"a process that reads images died ({name}); {mend}read in the main process with "
+        "--data.workers 0"
     )
 
 

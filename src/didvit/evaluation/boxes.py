@@ -15,17 +15,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Generator, Tensor
 
 from didvit.config import ConfigError
 from didvit.data.boxes import AnnotatedImage
-from didvit.data.stream import read_in_order
+from didvit.data.reading import read_in_order
 from didvit.data.table import DataError
 from didvit.evaluation.box_metrics import BoxQuality, Found, draw_images, measure
-from didvit.method.backbone import size_of
+from didvit.method.boxes import Size, scale_boxes
 from didvit.method.model import DiD
-from didvit.method.views import Size, resize_whole, scale_boxes
+from didvit.method.views import resize_whole
 
 SIDES = {"whole_image": 1.0, "center_box": math.sqrt(0.5)}
 """Sides of the trivial methods' boxes, as a part of the image's."""
@@ -69,7 +69,7 @@ def score_boxes(
         image_size: Height and width of the network's input.
         device: Where to run.
         batch_size: Number of images that the network takes at once.
-        workers: Number of processes that read images; 0 reads in this one.
+        workers: Number of threads that read images; 0 reads in this one.
         advance: Called with the number of images that were just done.
         resamples: Number of resamples of the percentile bootstrap over images, for the intervals.
         seed: Seed of its draws, and of a model's random strategies.
@@ -90,7 +90,7 @@ def score_boxes(
     for start, batch in zip(range(0, len(images), batch_size), batches, strict=True):
         pairs = list(zip(images[start : start + batch_size], batch, strict=True))
         failures += [pixels for _, pixels in pairs if isinstance(pixels, str)]
-        readable = [(image, pixels) for image, pixels in pairs if isinstance(pixels, Tensor)]
+        readable = [(image, pixels) for image, pixels in pairs if not isinstance(pixels, str)]
         if readable:
             found += find_boxes(model, readable, image_size, device, generator)
             kept += [image for image, _ in readable]
@@ -114,26 +114,27 @@ def score_boxes(
 @torch.inference_mode()
 def find_boxes(
     model: DiD,
-    batch: Sequence[tuple[AnnotatedImage, Tensor]],
+    batch: Sequence[tuple[AnnotatedImage, UInt8[np.ndarray, "_ _ 3"]]],
     image_size: Size,
     device: torch.device,
     generator: Generator,
 ) -> list[Found]:
-    """What the model finds in images, given with their pixels ``(3, height, width)``.
+    """What the model finds in images, given with their pixels ``(height, width, 3)``.
 
     Raises:
         DataError: An image has another size than its annotation says.
     """
     for image, pixels in batch:
-        if size_of(pixels) != image.size:
+        if pixels.shape[:2] != image.size:
             raise DataError(
-                f"{image.image}: it has {size_of(pixels)} pixels (height, width), but its boxes "
+                f"{image.image}: it has {pixels.shape[:2]} pixels (height, width), but its boxes "
                 f"refer to {image.size}; use the images that the boxes were drawn on"
             )
 
-    view = model.global_view(resize_whole([pixels.to(device) for _, pixels in batch], image_size))
+    sources = [torch.from_numpy(pixels).permute(2, 0, 1).to(device) for _, pixels in batch]
+    view = model.global_view(resize_whole(sources, image_size))
     categories = model.select_categories(view.logits, generator)
-    views = model.find_boxes(view.instance_maps, categories, image_size, generator)  # B K 4
+    views = model.find_boxes(view.instance_maps, categories, image_size, generator).cpu().numpy()
     found = []
     for i, (image, _) in enumerate(batch):
         maps = view.instance_maps[i, list(image.present)]  # P h w
@@ -143,8 +144,8 @@ def find_boxes(
         found.append(
             Found(
                 peaks(maps, image.size),
-                scale_boxes(boxes, image_size, image.size).cpu().double().numpy(),
-                scale_boxes(views[i], image_size, image.size).cpu().double().numpy(),
+                scale_boxes(boxes.cpu().numpy(), image_size, image.size).astype(np.float64),
+                scale_boxes(views[i], image_size, image.size).astype(np.float64),
             )
         )
     return found

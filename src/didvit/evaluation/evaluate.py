@@ -1,16 +1,19 @@
 """Evaluation of a model on a data set: what ``didvit.evaluate`` and ``didvit evaluate`` share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
+import numpy as np
 
 from didvit.config import ConfigError
-from didvit.config.presets import Preset
+from didvit.config.presets import EngineName, Preset
 from didvit.data.choices import Difficult, Meter, WithoutLabels
 from didvit.data.datasets import read_dataset
+from didvit.data.reading import read_in_order
 from didvit.data.table import DataError, Table
-from didvit.evaluation.report import Report, Scores, report, score_table
+from didvit.evaluation.report import Report, report
+from didvit.evaluation.scores import Branches, Scores, collect
 from didvit.inference.predictor import Predictor, load
 
 
@@ -25,7 +28,8 @@ def evaluate(
     resamples: int = 1000,
     batch_size: int = 8,
     workers: int = 0,
-    device: str | torch.device | None = None,
+    device: Any = None,
+    engine: EngineName | None = None,
 ) -> Report:
     """Score a model on labeled images.
 
@@ -44,8 +48,8 @@ def evaluate(
             code.
         resamples: Number of resamples of the bootstrap for the intervals of mAP; 0 leaves them out.
         batch_size: Number of images that the network takes at once.
-        workers: Number of processes that read images; 0 reads in this one.
-        device: Where the model runs; None takes a CUDA GPU where there is one.
+        workers: Number of threads that read images; 0 reads in this one.
+        device, engine: Where and by what the model is run, see `load`.
 
     Raises:
         ConfigError: A setting is impossible, or does not go with a model that is loaded already.
@@ -53,11 +57,13 @@ def evaluate(
         CheckpointError: There is no such model, or it is damaged.
     """
     if isinstance(model, Predictor):
-        if preset is not None or device is not None:
-            raise ConfigError("the model is loaded already; expected preset and device in 'load'")
+        if preset is not None or device is not None or engine is not None:
+            raise ConfigError(
+                "the model is loaded already; expected preset, device and engine in 'load'"
+            )
         predictor = model
     else:
-        predictor = load(model, device, preset)
+        predictor = load(model, device, preset, engine)
     if isinstance(data, Table):
         if data.labels != predictor.labels:
             raise DataError(
@@ -83,16 +89,52 @@ def score(
     workers: int = 0,
     advance: Callable[[int], None] = lambda images: None,
 ) -> Scores:
-    """Logits of a loaded model on the images of a table; see `score_table`."""
-    return score_table(
-        predictor.model,
-        table,
-        predictor.image_size,
-        predictor.device,
-        batch_size,
-        workers,
-        advance,
-    )
+    """Logits and features of a loaded model on the images of a table, all views included.
+
+    Args:
+        predictor: The model.
+        table: Images with the model's labels, in the model's order.
+        batch_size: Number of images that the network takes at once.
+        workers: Number of threads that read images; 0 reads in this one.
+        advance: Called with the number of images that were just done.
+
+    Raises:
+        ConfigError: ``batch_size`` is less than 1.
+        NonFiniteScoreError, NonFiniteMapError: The weights are damaged.
+    """
+    return _score(predictor, table.images, table.targets, batch_size, workers, advance)
+
+
+def score_images(
+    predictor: Predictor,
+    images: Sequence,
+    batch_size: int = 8,
+    workers: int = 0,
+    advance: Callable[[int], None] = lambda images: None,
+) -> Scores:
+    """`score` of images of which no label is known: all targets are -1."""
+    targets = np.full((len(images), len(predictor.labels)), -1, np.int8)
+    return _score(predictor, images, targets, batch_size, workers, advance)
+
+
+def _score(
+    predictor: Predictor,
+    images: Sequence,
+    targets: np.ndarray,
+    batch_size: int,
+    workers: int,
+    advance: Callable[[int], None],
+) -> Scores:
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}; expected 1 or more")
+    rng = np.random.default_rng(0)
+
+    def run(photographs: Sequence[np.ndarray]) -> Branches:
+        output = predictor.run(photographs, rng)
+        return Branches(output.global_logits, output.local_logits, output.features)
+
+    batches = read_in_order(images, batch_size, workers, predictor.least_size)
+    return collect(run, batches, range(len(images)), targets, advance)
 
 
 def is_labeled(table: Table) -> bool:

@@ -1,18 +1,14 @@
-"""From a model and a table to a report: mAP, AP, and precision, recall and F1, for every fusion."""
+"""From scores to a report: mAP, AP, and precision, recall and F1, for every fusion."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
-from didvit.config import ConfigError
 from didvit.data.choices import Competition, Meter
-from didvit.data.stream import read_in_order
 from didvit.data.table import DataError, Table
 from didvit.evaluation.metrics import (
     Interval,
@@ -23,37 +19,12 @@ from didvit.evaluation.metrics import (
     precision_recall,
     voc11_average_precision,
 )
+from didvit.evaluation.scores import Scores
 from didvit.evaluation.voc_submission import image_ids, write_submission
-from didvit.inference.predictor import run_model
-from didvit.method.model import FUSIONS, DiD
 
 TOP_K = 3
 EVEN_ODDS = 0.0
 """The logit of a probability of 0.5."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Logits of a table's images, and their targets. Images that cannot be read are left out.
-
-    Attributes:
-        indices: Places of the images in the table.
-        global_logits: Logits of the whole images.
-        local_logits: Highest logits of the views: regions and tiles.
-        targets: 1, 0, or -1 (unknown).
-        failures: For each image that could not be read, why.
-    """
-
-    indices: Int[np.ndarray, " n"]
-    global_logits: Float[np.ndarray, "n C"]
-    local_logits: Float[np.ndarray, "n C"]
-    targets: Int[np.ndarray, "n C"]
-    failures: tuple[str, ...]
-
-    def fused(self, fusion: str) -> Float[np.ndarray, "n C"]:
-        """Logits of both branches as one, by the fusion of this name."""
-        branches = (torch.from_numpy(self.global_logits), torch.from_numpy(self.local_logits))
-        return FUSIONS[fusion](*branches).numpy()
 
 
 @dataclass(frozen=True)
@@ -112,77 +83,6 @@ class Report:
             "left_out": self.left_out,
             "failures": list(self.failures),
         }
-
-
-def score_table(
-    model: DiD,
-    table: Table,
-    image_size: tuple[int, int],
-    device: torch.device,
-    batch_size: int = 8,
-    workers: int = 0,
-    advance: Callable[[int], None] = lambda images: None,
-    part: tuple[int, int] = (0, 1),
-) -> Scores:
-    """Run the model, in evaluation mode, over a table.
-
-    Args:
-        model: DiD on ``device``.
-        table: Images with the model's labels, in the model's order.
-        image_size: Height and width of the network's input.
-        device: Where to run.
-        batch_size: Number of images that the network takes at once.
-        workers: Number of processes that read images; 0 reads in this one.
-        advance: Called with the number of images that were just done.
-        part: ``(rank, world_size)`` scores every ``world_size``-th image, from ``rank`` on.
-
-    Raises:
-        ConfigError: ``batch_size`` is less than 1.
-        NonFiniteScoreError, NonFiniteMapError: The weights are damaged.
-    """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size is {batch_size}; expected 1 or more")
-    was_training, generator = model.training, torch.Generator().manual_seed(0)
-    model.eval()
-    indices = range(part[0], len(table), part[1])
-    batches = read_in_order([table.images[i] for i in indices], batch_size, workers)
-    rows, kept, failures = [], [], []
-    for start, batch in zip(indices[::batch_size], batches, strict=True):
-        sources = [pixels for pixels in batch if isinstance(pixels, Tensor)]
-        if sources:
-            output = run_model(model, sources, image_size, device, generator)
-            rows.append(torch.stack((output.global_logits, output.local_logits), 1).cpu().double())
-        for i, pixels in enumerate(batch):
-            if isinstance(pixels, Tensor):
-                kept.append(start + i * part[1])
-            else:
-                failures.append(pixels)
-        advance(len(batch))
-    model.train(was_training)
-    logits = torch.cat([torch.empty(0, 2, len(table.labels)).double(), *rows]).numpy()
-    return Scores(
-        np.array(kept, dtype=np.int64),
-        logits[:, 0],
-        logits[:, 1],
-        table.targets[kept],
-        tuple(failures),
-    )
-
-
-def merge_scores(parts: Sequence[Scores]) -> Scores:
-    """The scores of one table from those of its parts, in the order of the table."""
-    order = np.argsort(np.concatenate([part.indices for part in parts]), kind="stable")
-
-    def merged(name: str) -> np.ndarray:
-        return np.concatenate([getattr(part, name) for part in parts])[order]
-
-    return Scores(
-        merged("indices"),
-        merged("global_logits"),
-        merged("local_logits"),
-        merged("targets"),
-        tuple(failure for part in parts for failure in part.failures),
-    )
 
 
 def report(

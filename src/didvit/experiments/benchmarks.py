@@ -116,6 +116,7 @@ TINY_HEADS = {
     "ssgrl": {"head_lr_scale": 8.0},
     "query2label": {"head_lr_scale": 3.0},
     "ml_decoder": {"head_lr_scale": 3.0},
+    "multi_level_queries": {"head_lr_scale": 3.0},
 }
 """In proportion to what was best for the former backbone (docs/log.md); not tuned for this one."""
 

@@ -27,6 +27,8 @@ class Row:
         scored_with: Settings of the method that differ when the trained model is scored.
         curve: Line of a figure that the row is a point of; empty for rows of a table.
         x: Place on the line.
+        teacher: Row whose model, of the same seed, is the teacher. Its key is the setting
+            ``teacher`` of ``changes``.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Row:
     scored_with: Mapping[str, Any] = field(default_factory=dict)
     curve: str = ""
     x: float | None = None
+    teacher: "Row | None" = None
 
 
 def row_title(row: Row) -> str:
@@ -446,6 +449,33 @@ PRETRAINING = Experiment(
     ),
 )
 
+MULTI_LEVEL = {"head": "multi_level_queries"}
+POOLED = {"log-sum-exp": {"head": "log_sum_exp"}, "top patches": {"head": "top_patches"}}
+
+SINGLE_PASS = Experiment(
+    "One forward pass against the views of DiD",
+    (
+        _ablation("DiD", {}),
+        _ablation("Baseline", BASELINE),
+        _ablation(
+            "distilled from DiD", {**BASELINE, "teacher": "did"}, teacher=_ablation("DiD", {})
+        ),
+        *(_ablation(name, {**head, **BASELINE}) for name, head in POOLED.items()),
+        _ablation("multi-level queries", {**MULTI_LEVEL, **BASELINE}),
+        _ablation("Baseline", BASELINE, budget="equal_passes"),
+        _ablation("log-sum-exp", {**POOLED["log-sum-exp"], **BASELINE}, budget="equal_passes"),
+    ),
+    "The paper has no such rows. A teacher adds five forward passes to a step, without gradients.",
+    ("DiD",),
+    pairs=(
+        *(
+            ((name, "equal_steps"), ("Baseline", "equal_steps"))
+            for name in ("distilled from DiD", *POOLED, "multi-level queries")
+        ),
+        (("log-sum-exp", "equal_passes"), ("Baseline", "equal_passes")),
+    ),
+)
+
 EXPERIMENTS: dict[str, Experiment] = {
     "table1": TABLE_1,
     "table2": TABLE_2,
@@ -460,5 +490,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "crop-source": CROP_SOURCE,
     "view-size": VIEW_SIZE,
     "pretraining": PRETRAINING,
+    "single-pass": SINGLE_PASS,
 }
 """By the name that ``didvit experiment`` takes; `pictures` has figure 3, `boxes` the boxes."""

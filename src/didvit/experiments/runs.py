@@ -20,7 +20,7 @@ import numpy as np
 from didvit.config import DataConfig, TrainConfig
 from didvit.config.serialization import changed_settings, to_json
 from didvit.data.table import DataError
-from didvit.evaluation.report import Scores
+from didvit.evaluation.scores import Scores
 from didvit.experiments.plans import Row
 from didvit.files import whole_file, write_json
 

@@ -12,7 +12,9 @@ from didvit.config.serialization import to_json
 from didvit.data.table import DataError, Table
 from didvit.devices import choose_device
 from didvit.evaluation.metrics import bootstrap_difference, mean_average_precision
-from didvit.evaluation.report import Scores, report, score_table
+from didvit.evaluation.report import report
+from didvit.evaluation.scores import Scores
+from didvit.evaluation.scoring import score_table
 from didvit.experiments.plans import Experiment, Row, row_title
 from didvit.experiments.runs import (
     Run,

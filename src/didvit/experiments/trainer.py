@@ -87,6 +87,9 @@ class Trainer:
     def trained(self, row: Row, seed: int) -> Path:
         """The run folder of a row. It is trained now if the cache does not have it."""
         config, folder = self.config_of(row, seed), self.folder(row, seed)
+        if row.teacher is not None and not (folder / DONE).exists():
+            teacher = self.trained(row.teacher, seed)
+            config = with_settings(config, {"teacher": str(teacher)})
         with self._alone(folder):
             if not (folder / DONE).exists():
                 self.tell(f"training {row.name} (seed {seed}): {config.schedule.steps} steps")

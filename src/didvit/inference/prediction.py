@@ -24,11 +24,13 @@ class Label:
 
     Attributes:
         label: Its name.
-        score: Probability, by the model's fusion of the two below.
-        global_score: Probability in the whole image.
-        local_score: Highest probability in the views: regions and tiles.
+        score: Calibrated probability that the image has the label, by the model's fusion of the two
+            below. Of a model that is not tuned, the sigmoid of its logit.
+        global_score: The same for the whole image alone.
+        local_score: The same for the views, regions and tiles: their highest.
         seen_in: The kind of view with the highest probability. A label that is seen in a tile or in
             the whole image alone may have no region of its own.
+        threshold: Least score of the label.
     """
 
     label: str
@@ -36,6 +38,7 @@ class Label:
     global_score: float
     local_score: float
     seen_in: SeenIn = "image"
+    threshold: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,12 @@ class Prediction:
         image: Its path, or its place among the images given.
         width: Width of the upright original, in pixels.
         height: Height of the upright original, in pixels.
-        labels: Labels with a score of at least the threshold, highest first.
+        labels: Labels with a score of at least their threshold, highest first. None is an answer:
+            the image has nothing that the model knows.
         regions: Parts that the model recognized on their own, highest score first.
         scores: Probability of every label of the model.
         maps: The maps that the regions come from.
-        threshold: Least score of a label.
+        thresholds: Least score of every label of the model.
         source: The file, or, of an image that came as pixels, a copy with sides of at most
             `LONG_SIDE`.
     """
@@ -94,7 +98,7 @@ class Prediction:
     regions: tuple[Region, ...]
     scores: dict[str, float]
     maps: Maps
-    threshold: float
+    thresholds: dict[str, float]
     source: Path | UInt8[np.ndarray, "h w 3"]
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,8 +121,7 @@ class Prediction:
             return Image.fromarray(self.source)
         scale = min(LONG_SIDE / max(self.width, self.height), 1)
         least_size = (round(self.height * scale) or 1, round(self.width * scale) or 1)
-        pixels = read_image(self.source, least_size).permute(1, 2, 0).numpy()
-        return small_copy(pixels)
+        return small_copy(read_image(self.source, least_size))
 
     def plot(self, others: bool = False) -> Image.Image:
         """The photograph with the regions of found labels, and the maps that they come from.

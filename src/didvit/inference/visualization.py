@@ -125,7 +125,7 @@ def _captions(prediction: "Prediction", others: bool, width: int) -> list[Image.
     """What was found, in lines above the photograph."""
     with_region = {region.label for region in prediction.regions}
     text = "   ".join(f"{one_line(label.label)} {label.score:.2f}" for label in prediction.labels)
-    lines = [caption(text or f"nothing found: no label reaches {prediction.threshold:g}", width)]
+    lines = [caption(text or "nothing that the model knows", width)]
     for place, where in WHERE.items():
         elsewhere = [
             one_line(label.label)
@@ -137,9 +137,11 @@ def _captions(prediction: "Prediction", others: bool, width: int) -> list[Image.
             lines.append(caption(text, width, 16, FAINT, between=" "))
     best = max(prediction.scores, key=lambda label: prediction.scores[label], default=None)
     if best is not None and not prediction.labels:
-        score = prediction.scores[best]
-        lines.append(caption(f"the most likely was {one_line(best)} {score:.2f}", width, 16, FAINT))
-    if others and any(r.score < prediction.threshold for r in prediction.regions):
+        score, threshold = prediction.scores[best], prediction.thresholds[best]
+        text = f"the most likely was {one_line(best)} {score:.2f}, below its {threshold:.2f}"
+        lines.append(caption(text, width, 16, FAINT))
+    found = {label.label for label in prediction.labels}
+    if others and any(region.label not in found for region in prediction.regions):
         lines.append(caption("thin lines: examined and not found", width, 16, FAINT))
     return lines
 

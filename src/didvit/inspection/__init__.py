@@ -5,6 +5,7 @@ This package is behind ``didvit data check``. `inspect` reads every image of the
 
 - ``fingerprint``: what identifies an image in any file: size, digest and perceptual hash
 - ``cooccurrence``: which labels come together
+- ``incidence``: sparse matrices of zeros and ones
 - ``counting``: from tables to the report
 - ``report``: the findings; problems and warnings as sentences
 - ``tables``, ``picture``: the report for a terminal, and as a figure

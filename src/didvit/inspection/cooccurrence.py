@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.sparse import csr_array
 
 from didvit.data.findings import FEW
+from didvit.inspection.incidence import Incidence
 
 BLOCK = 64
 """Number of labels that are compared with all others at once, which bounds the memory."""
@@ -47,21 +47,21 @@ class Cooccurrence:
 
     Attributes:
         labels: All labels, one for each column.
-        present: Sparse matrix of images and labels: 1 where an image has a label.
-        group: Sparse matrix of images and groups: 1 where an image is in a group. Images with the
-            same unknown labels are a group, as a whole data set may share thousands of them.
-        unknown: Sparse matrix of groups and labels: 1 where the label is unknown.
+        present: Labels that each image has.
+        group: Group of each image. Images with the same unknown labels are a group, as a whole data
+            set may share thousands of them.
+        unknown: Labels that are unknown of each group.
     """
 
     labels: tuple[str, ...]
-    present: csr_array
-    group: csr_array
-    unknown: csr_array
+    present: Incidence
+    group: Int[np.ndarray, " N"]
+    unknown: Incidence
 
     @property
     def num_images(self) -> Int[np.ndarray, " C"]:
         """Number of images that have each label."""
-        return self.present.sum(0)
+        return self.present.column_sums
 
     def most_frequent(self, count: int) -> list[int]:
         """Columns of the labels that most images have, the most frequent first."""
@@ -76,9 +76,7 @@ class Cooccurrence:
             The number of images with both labels, and the probability of the column's label given
             the row's; see `LabelPair`. It is NaN where no image tells.
         """
-        present = self.present[:, columns]
-        together = (present.T @ present).toarray()
-        unanswered = (present.T @ self.group @ self.unknown[:, columns]).toarray()
+        together, unanswered = (of[:, columns] for of in self._counts(np.array(columns, int)))
         given = together.diagonal()[:, None] - unanswered
         conditional = np.full(together.shape, np.nan)
         return together, np.divide(together, given, out=conditional, where=given > 0)
@@ -114,14 +112,27 @@ class Cooccurrence:
         firsts = np.flatnonzero(num_images >= least)
         for start in range(0, len(firsts), BLOCK):
             rows = firsts[start : start + BLOCK]
-            given_label = self.present[:, rows].T
-            together = (given_label @ self.present).toarray()
+            together, unanswered = self._counts(rows)
             together[np.arange(len(rows)), rows] = 0
             row, column = np.nonzero(together)
             together = together[row, column]
-            unanswered = (given_label @ self.group @ self.unknown).toarray()[row, column]
-            given = num_images[rows[row]] - unanswered
+            given = num_images[rows[row]] - unanswered[row, column]
             yield _Block(rows[row], column, together, together / given)
+
+    def _counts(
+        self, rows: Int[np.ndarray, " m"]
+    ) -> tuple[Int[np.ndarray, "m C"], Int[np.ndarray, "m C"]]:
+        """Count, of the images with a row's label, those that have each label.
+
+        Returns:
+            Their number, and that of the images of which the label is unknown.
+        """
+        row, image = self.present.transposed.entries(rows)
+        together = self.present.sums(image, row, len(rows))
+        num_groups = len(self.unknown.ends) - 1
+        pairs, times = np.unique(row * num_groups + self.group[image], return_counts=True)
+        row, group = np.divmod(pairs, num_groups)
+        return together, self.unknown.sums(group, row, len(rows), times)
 
 
 def _first(

@@ -1,16 +1,14 @@
 """Counting: reads all images and labels of data sets, and gives the report."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from itertools import chain
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from didvit.data.findings import check_labels
 from didvit.data.table import Table
 from didvit.inspection.cooccurrence import Cooccurrence
 from didvit.inspection.fingerprint import Fingerprint, exact_groups, fingerprints, near_groups
+from didvit.inspection.incidence import Incidence
 from didvit.inspection.report import (
     LEAST_SIDE,
     DataReport,
@@ -24,8 +22,6 @@ from didvit.inspection.report import (
 SIZE_BINS = 16
 """Number of bins of the histogram of shorter sides."""
 
-Item = TypeVar("Item", bound=Hashable)
-
 
 def inspect(
     tables: dict[str, Table],
@@ -37,7 +33,7 @@ def inspect(
     Args:
         tables: The splits by name, at least one; first the one that a model learns from.
         advance: Called with the number of images that were just read.
-        workers: Processes that read images; 0 reads in this one.
+        workers: Number of threads that read images; 0 reads in the caller's own.
     """
     labels = tuple(dict.fromkeys(label for table in tables.values() for label in table.labels))
     places = [Place(split, image) for split, table in tables.items() for image in table.images]
@@ -129,18 +125,10 @@ def _cooccurrence(tables: Sequence[Table], labels: tuple[str, ...]) -> Cooccurre
     groups = {of_image: group for group, of_image in enumerate(dict.fromkeys(unknown))}
     return Cooccurrence(
         labels,
-        _sparse(present, column),
-        _sparse([[of_image] for of_image in unknown], groups),
-        _sparse(list(groups), column),
+        Incidence.of_items(present, column),
+        np.array([groups[of_image] for of_image in unknown], np.int64),
+        Incidence.of_items(list(groups), column),
     )
-
-
-def _sparse(rows: Sequence[Iterable[Item]], column: Mapping[Item, int]) -> csr_array:
-    """Make a matrix with 1 in the columns of each row's items."""
-    columns = [[column[item] for item in items] for items in rows]
-    ends = np.cumsum([0, *map(len, columns)])
-    flat = np.fromiter(chain.from_iterable(columns), np.int32)
-    return csr_array((np.ones(len(flat), np.int32), flat, ends), (len(rows), len(column)))
 
 
 def _duplicates(

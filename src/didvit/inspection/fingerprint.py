@@ -11,12 +11,9 @@ import cv2
 import numpy as np
 from jaxtyping import Int, UInt8, UInt64
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from torch import Tensor
 
 from didvit.data.images import StoredImage, content_of, read_image
-from didvit.data.stream import read_each
+from didvit.data.reading import read_each
 
 NEAR = 4
 """Number of bits in which the hashes of two near-duplicates differ at most.
@@ -46,7 +43,7 @@ class Fingerprint(NamedTuple):
     height: int
 
 
-def perceptual_hash(pixels: UInt8[Tensor, "3 H W"]) -> int | None:
+def perceptual_hash(pixels: UInt8[np.ndarray, "H W 3"]) -> int | None:
     """Compute 64 bits that hardly change when an image is resized, saved anew, or brightened.
 
     Each bit says whether one of the 64 lowest spatial frequencies is above their median. They come
@@ -55,7 +52,7 @@ def perceptual_hash(pixels: UInt8[Tensor, "3 H W"]) -> int | None:
     Returns:
         The hash, or None for an image of one color or nearly so, whose hash would be noise.
     """
-    image = Image.fromarray(pixels.permute(1, 2, 0).numpy()).convert("L")
+    image = Image.fromarray(pixels).convert("L")
     gray = np.asarray(image.resize((32, 32), Image.Resampling.BOX), dtype=np.float32)
     if np.ptp(gray) < LEAST_CONTRAST:
         return None
@@ -73,7 +70,7 @@ def fingerprints(
 
     Args:
         images: Files, or images inside larger files.
-        workers: Processes that read; 0 reads in this one.
+        workers: Number of threads that read; 0 reads in the caller's own.
     """
     for batch in read_each(images, _fingerprint, 16, workers):
         yield from batch
@@ -82,7 +79,7 @@ def fingerprints(
 def _fingerprint(image: Path | StoredImage) -> Fingerprint:
     source = _InMemory(str(image), content_of(image))
     pixels = read_image(source)
-    _, height, width = pixels.shape
+    height, width, _ = pixels.shape
     return Fingerprint(sha256(source.content).digest(), perceptual_hash(pixels), width, height)
 
 
@@ -146,9 +143,20 @@ def near_groups(hashes: Sequence[int | None], threshold: int = NEAR) -> list[lis
         np.array([hashes[index] for index in hashed], np.uint64), return_inverse=True
     )
     pairs = near_pairs(values, threshold)
-    graph = coo_array((np.ones(len(pairs)), pairs.T), (len(values), len(values)))
-    _, component = connected_components(graph, directed=False)
+    component = _components(pairs, len(values))
     return [[hashed[index] for index in group] for group in _groups(component[places].tolist())]
+
+
+def _components(pairs: Int[np.ndarray, "m 2"], count: int) -> Int[np.ndarray, " n"]:
+    """Give the least of all indices that pairs connect with each index below ``count``."""
+    root = np.arange(count)
+    while len(pairs):
+        low, high = np.sort(root[pairs], axis=1).T
+        np.minimum.at(root, high, low)
+        while (root[root] != root).any():
+            root = root[root]
+        pairs = pairs[np.not_equal(*root[pairs].T)]
+    return root
 
 
 def _groups(keys: Sequence[Hashable]) -> list[list[int]]:

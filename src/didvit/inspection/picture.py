@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import font_manager, rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from didvit.data.findings import FEW
 from didvit.data.images import read_image
 from didvit.data.wording import counted
 from didvit.inspection.report import DataReport, Duplicates, Place
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """Colors of the splits, which color-blind people tell apart too (after Okabe and Ito)."""
@@ -34,18 +34,23 @@ OTHER_FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "MS 
 """Fonts for Chinese, Japanese and Korean labels, where a machine has one."""
 
 
-def draw_report(report: DataReport) -> Figure:
+def draw_report(report: DataReport) -> "Figure":
     """Draw the images by label, co-occurrence, sizes, and up to six pairs of duplicates.
 
     Returns:
         The figure, 1300 pixels wide. ``figure.savefig("report.png")`` writes it.
     """
+    from matplotlib import font_manager, rc_context
+
     fonts = set(font_manager.get_font_names()).intersection(OTHER_FONTS)
     with rc_context({"font.family": ["sans-serif", *fonts], "font.size": 9}):
         return _draw(report)
 
 
-def _draw(report: DataReport) -> Figure:
+def _draw(report: DataReport) -> "Figure":
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     columns = report.cooccurrence.most_frequent(len(report.labels))
     shown = columns if len(columns) <= BAR_LABELS else columns[: 2 * MATRIX_LABELS]
     pairs = sorted(report.duplicates, key=_suspicion)[:PAIRS]
@@ -157,7 +162,7 @@ def _draw_distributions(
         _draw_curve(panels[-1], report, colors)
 
 
-def _draw_sizes(axes: Axes, report: DataReport, colors: dict[str, str]) -> None:
+def _draw_sizes(axes: "Axes", report: DataReport, colors: dict[str, str]) -> None:
     edges = report.size_edges
     bins = np.arange(len(edges) - 1)
     width = 0.85 / len(report.splits)
@@ -172,7 +177,7 @@ def _draw_sizes(axes: Axes, report: DataReport, colors: dict[str, str]) -> None:
     _lighten(axes, "y")
 
 
-def _draw_curve(axes: Axes, report: DataReport, colors: dict[str, str]) -> None:
+def _draw_curve(axes: "Axes", report: DataReport, colors: dict[str, str]) -> None:
     """Draw the number of images of every label, the most frequent label of each split first."""
     for name, color in colors.items():
         numbers = sorted(report.splits[name].positives.values(), reverse=True)
@@ -185,7 +190,7 @@ def _draw_curve(axes: Axes, report: DataReport, colors: dict[str, str]) -> None:
     _lighten(axes, "both")
 
 
-def _lighten(axes: Axes, grid: Any = "x") -> None:
+def _lighten(axes: "Axes", grid: Any = "x") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, alpha=0.3)
     axes.set_axisbelow(True)
@@ -213,6 +218,6 @@ def _draw_duplicates(figure: Any, pairs: Sequence[Duplicates]) -> None:
 
 
 def _thumbnail(place: Place) -> Image.Image:
-    image = Image.fromarray(read_image(place.image).permute(1, 2, 0).numpy())
+    image = Image.fromarray(read_image(place.image))
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     return image

@@ -1,34 +1,32 @@
 """Section 2.2.4: dynamic instance localization, from an instance map to a box (table 4).
 
 Every localizer takes the K instance maps of each image ``(B, K, h, w)``, the input's height and
-width, λ, the patch's height and width, and a generator (None: torch's own). It gives boxes int64
-``(B, K, 4)``, ``[x0, y0, x1, y1)`` in pixels of the input, on the maps' device; K = 0 gives
-``(B, 0, 4)``. No gradient. Localizers that read the maps raise `NonFiniteMapError` at NaN.
+width, λ, the patch's height and width, and a random generator (None: a new one). It gives boxes
+int64 ``(B, K, 4)``, ``[x0, y0, x1, y1)`` in pixels of the input; K = 0 gives ``(B, 0, 4)``.
+Localizers that read the maps raise `NonFiniteMapError` at NaN.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Generator, Tensor
+from numpy.random import Generator
 
-Size = tuple[int, int]
-Maps = Float[Tensor, "B K h w"]
-Boxes = Int[Tensor, "B K 4"]
+from didvit.method.boxes import Size
+
+Maps = Float[np.ndarray, "B K h w"]
+Boxes = Int[np.ndarray, "B K 4"]
 Random = Generator | None
-Localizer = Callable[[Tensor, Size, float, Size, Random], Tensor]
+Localizer = Callable[[np.ndarray, Size, float, Size, Random], np.ndarray]
 
 
 class NonFiniteMapError(ValueError):
     """An instance map holds NaN or infinity, so that it has no box."""
 
 
-@torch.no_grad()
 def localize_largest_component(
-    maps: Maps, image_size: Size, box_threshold: float, patch_size: Size, generator: Random = None
+    maps: Maps, image_size: Size, box_threshold: float, patch_size: Size, rng: Random = None
 ) -> Boxes:
     """The tight box of the largest 8-connected region above λ of the map's own range.
 
@@ -36,23 +34,12 @@ def localize_largest_component(
     and cut at λ. Of equally large regions, the one that row-major reading meets first. A constant
     map gives the whole image. A box smaller than a patch grows to one.
     """
-    large = _upsample(maps.flatten(0, 1), image_size)  # B*K H W
-    low, high = large.amin((-2, -1), keepdim=True), large.amax((-2, -1), keepdim=True)
-    large.sub_(low).div_(high - low)  # in [0, 1]; in place: these are the largest tensors here
-    foreground = (large > box_threshold).view(torch.uint8).cpu().numpy()
-    constant = (maps.amax((-2, -1)) == maps.amin((-2, -1))).flatten().tolist()
-    height, width = image_size
-    boxes = [
-        # Nothing is foreground where λ rounds to 1.
-        (0, 0, width, height) if is_constant or not mask.any() else _largest_component(mask)
-        for mask, is_constant in zip(foreground, constant, strict=True)
-    ]
+    boxes = [_component_box(large, box_threshold) for large in _upsample(maps, image_size)]
     return _finish(boxes, maps, image_size, patch_size)
 
 
-@torch.no_grad()
 def localize_mcar(
-    maps: Maps, image_size: Size, box_threshold: float, patch_size: Size, generator: Random = None
+    maps: Maps, image_size: Size, box_threshold: float, patch_size: Size, rng: Random = None
 ) -> Boxes:
     """On each axis, the interval around the peak of the sigmoid map's maxima.
 
@@ -61,25 +48,26 @@ def localize_mcar(
     (MCAR, Gao & Zhou, TIP 2021, section III-B). A constant axis gives the whole side.
     docs/deviations.md lists what differs from MCAR's code.
     """
-    large = _upsample(maps.flatten(0, 1).sigmoid(), image_size)  # B*K H W
-    over_rows, over_columns = large.amax(-2).cpu().numpy(), large.amax(-1).cpu().numpy()
     height, width = image_size
     boxes = []
-    for x_profile, y_profile in zip(over_rows, over_columns, strict=True):
-        x0, x1 = _grow(*_peak_interval(x_profile, box_threshold), -(-width // 8), width)
-        y0, y1 = _grow(*_peak_interval(y_profile, box_threshold), -(-height // 8), height)
+    with np.errstate(over="ignore"):
+        probabilities = 1 / (1 + np.exp(-maps))
+    for large in _upsample(probabilities, image_size):
+        x_interval = _peak_interval(large.max(0), box_threshold)
+        y_interval = _peak_interval(large.max(1), box_threshold)
+        x0, x1 = _grow(*x_interval, -(-width // 8), width)
+        y0, y1 = _grow(*y_interval, -(-height // 8), height)
         boxes.append((x0, y0, x1, y1))
     return _finish(boxes, maps, image_size, patch_size)
 
 
-@torch.no_grad()
 def localize_random(
-    maps: Maps, image_size: Size, box_threshold: float, patch_size: Size, generator: Random = None
+    maps: Maps, image_size: Size, box_threshold: float, patch_size: Size, rng: Random = None
 ) -> Boxes:
-    """Two corners drawn uniformly over the image, whatever the maps; a generator of the CPU."""
+    """Two corners drawn uniformly over the image, whatever the maps."""
     height, width = image_size
-    draws = torch.rand((*maps.shape[:2], 2, 2), generator=generator).sort(dim=2).values
-    corners = (draws * torch.tensor([width, height])).round().long()  # B K (low, high) (x, y)
+    draws = np.sort((rng or np.random.default_rng()).random((*maps.shape[:2], 2, 2)), axis=2)
+    corners = (draws * (width, height)).round().astype(np.int64)  # B K (low, high) (x, y)
     return _finish(corners.reshape(-1, 4).tolist(), maps, image_size, patch_size)
 
 
@@ -90,13 +78,34 @@ LOCALIZERS: dict[str, Localizer] = {
 }
 
 
-def _upsample(maps: Float[Tensor, "n h w"], image_size: Size) -> Float[Tensor, "n H W"]:
-    if not maps.isfinite().all():
+def _upsample(maps: Maps, image_size: Size) -> Iterator[Float[np.ndarray, "H W"]]:
+    """One map after the other, enlarged bilinearly; pixels' centers are at halves."""
+    if not np.isfinite(maps).all():
         raise NonFiniteMapError(
             "an instance map holds NaN or infinity: the weights are damaged, or training diverged"
         )
-    maps = maps.float().unsqueeze(1)  # n 1 h w: n may be 0
-    return F.interpolate(maps, image_size, mode="bilinear", align_corners=False).squeeze(1)
+    height, width = image_size
+    with np.errstate(over="ignore"):
+        maps = maps.astype(np.float32)
+    for image_maps in maps:
+        for one in image_maps:
+            if one.min() == one.max():  # rounding must not give it a peak
+                yield np.full(image_size, one[0, 0])
+            else:
+                yield cv2.resize(one, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _component_box(large: Float[np.ndarray, "H W"], threshold: float) -> tuple[int, ...]:
+    """The box of one enlarged map, which is overwritten."""
+    low, high = large.min(), large.max()
+    if low < high:
+        with np.errstate(over="ignore", invalid="ignore"):  # a range beyond float32
+            large -= low
+            large /= high - low
+        mask = (large > threshold).view(np.uint8)
+        if mask.any():  # nothing is foreground where λ rounds to 1
+            return _largest_component(mask)
+    return 0, 0, large.shape[1], large.shape[0]
 
 
 def _largest_component(mask: np.ndarray) -> tuple[int, int, int, int]:
@@ -131,11 +140,11 @@ def _grow(start: int, end: int, least: int, side: int) -> tuple[int, int]:
     return start, start + least
 
 
-def _finish(boxes: list, maps: Tensor, image_size: Size, patch_size: Size) -> Boxes:
-    """Boxes of at least one patch, as a tensor shaped and placed like the maps."""
+def _finish(boxes: list, maps: Maps, image_size: Size, patch_size: Size) -> Boxes:
+    """Boxes of at least one patch, as an array shaped like the maps."""
     grown = []
     for x0, y0, x1, y1 in boxes:
         x0, x1 = _grow(x0, x1, patch_size[1], image_size[1])
         y0, y1 = _grow(y0, y1, patch_size[0], image_size[0])
         grown.append((x0, y0, x1, y1))
-    return torch.tensor(grown, dtype=torch.int64, device=maps.device).view(*maps.shape[:2], 4)
+    return np.array(grown, np.int64).reshape(*maps.shape[:2], 4)

@@ -6,18 +6,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Generator, Tensor, nn
 
 from didvit.method.backbone import ViTBackbone, size_of
+from didvit.method.boxes import Size, scale_boxes, tile_boxes
 from didvit.method.config import PAPER, ConfigError, DiDConfig
 from didvit.method.localization import LOCALIZERS, Localizer
 from didvit.method.reconstraint import RECONSTRAINTS, Reconstraint
 from didvit.method.rollout import NORMALIZATIONS, Step, attention_rollout
 from didvit.method.selection import SELECTORS, Selector
-from didvit.method.views import Images, Size, crop_and_resize, scale_boxes, tile_boxes
+from didvit.method.views import Images, crop_and_resize
 
 Fuse = Callable[[Tensor, Tensor], Tensor]
 
@@ -31,8 +33,9 @@ FUSIONS: dict[str, Fuse] = {
 
 
 class GlobalView(NamedTuple):
-    """Result of the first forward pass, over the whole image."""
+    """Result of the first forward pass, over the whole image. Features are mean patch tokens."""
 
+    features: Float[Tensor, "B D"]
     semantic_maps: Float[Tensor, "B C h w"]
     logits: Float[Tensor, "B C"]
     spatial_map: Float[Tensor, "B h w"]
@@ -122,7 +125,7 @@ class DiD(nn.Module):
         if sources is not None and len(sources) != len(images):
             raise ValueError(f"{len(images)} images came with {len(sources)} sources")
 
-        semantic_maps, global_logits, spatial_map, instance_maps = self.global_view(images)
+        _, semantic_maps, global_logits, spatial_map, instance_maps = self.global_view(images)
         categories = self.select_categories(global_logits, generator)
         boxes = self.find_boxes(instance_maps, categories, size_of(images), generator)
         view_logits = self.view_logits(images, sources, boxes)
@@ -147,7 +150,8 @@ class DiD(nn.Module):
         spatial_map = attention_rollout(attentions, size_of(patch_tokens), *prefix, *settings)
         # Localization steers the views; no gradient passes through it.
         instance_maps = self.reconstrain(spatial_map, semantic_maps.detach())
-        return GlobalView(semantic_maps, logits, spatial_map, instance_maps)
+        features = patch_tokens.mean((-2, -1))
+        return GlobalView(features, semantic_maps, logits, spatial_map, instance_maps)
 
     def select_categories(
         self, logits: Float[Tensor, "B C"], generator: Generator | None = None
@@ -156,7 +160,9 @@ class DiD(nn.Module):
         top_n, num_categories = self.config.top_n, logits.shape[1]
         if top_n > num_categories:
             raise ValueError(f"top_n is {top_n}, but there are {num_categories} categories")
-        return self.select(logits.detach(), top_n, generator)
+        rng = _rng(generator) if self.config.selection == "random" else None
+        chosen = self.select(_array(logits), top_n, rng)
+        return torch.from_numpy(chosen.astype(np.int64)).to(logits.device)
 
     def find_boxes(
         self,
@@ -169,7 +175,9 @@ class DiD(nn.Module):
         index = categories[..., None, None].expand(-1, -1, *instance_maps.shape[-2:])
         maps = instance_maps.gather(1, index)  # B K h w
         threshold, patch_size = self.config.box_threshold, self.backbone.patch_size
-        return self.localize(maps, input_size, threshold, patch_size, generator)
+        rng = _rng(generator) if self.config.localization == "random" else None
+        boxes = self.localize(_array(maps), input_size, threshold, patch_size, rng)
+        return torch.from_numpy(boxes).to(maps.device)
 
     def view_logits(
         self,
@@ -181,15 +189,21 @@ class DiD(nn.Module):
         input_size, from_input = size_of(images), self.config.crop_from == "input"
         view_size = self.backbone.scaled_size(input_size, self.config.view_scale)
         canvas = images if from_input or sources is None else sources
-        tiles = tile_boxes(self.config.tiles, input_size).to(boxes.device)
-        boxes = torch.cat([boxes, tiles.expand(len(boxes), -1, -1)], dim=1)  # B V 4
-        for i, image in enumerate(canvas):  # in pixels of each canvas
-            boxes[i] = scale_boxes(boxes[i], input_size, size_of(image))
-        logits = []
-        for part in boxes.split(self.views_per_batch(input_size), dim=1):
+        tiles = tile_boxes(self.config.tiles, input_size)
+        all_boxes = np.stack(
+            [  # B V 4, in pixels of each canvas
+                scale_boxes(np.concatenate([of_image, tiles]), input_size, size_of(image))
+                for of_image, image in zip(boxes.cpu().numpy(), canvas, strict=True)
+            ]
+        )
+        logits, count = [], self.views_per_batch(input_size)
+        for start in range(0, all_boxes.shape[1], count):
+            part = all_boxes[:, start : start + count]
             copies = [image for image in canvas for _ in range(part.shape[1])]
-            views = crop_and_resize(copies, part.flatten(0, 1), view_size, align_corners=from_input)
-            part_logits = self.head(self.backbone(views.to(images.dtype))).logits
+            views = crop_and_resize(
+                copies, part.reshape(-1, 4), view_size, align_corners=from_input
+            )
+            part_logits = self.head(self.backbone(views.to(images))).logits
             logits.append(part_logits.unflatten(0, part.shape[:2]))
         return torch.cat(logits, dim=1)
 
@@ -228,6 +242,15 @@ def multi_view_loss(
     if output.view_logits.shape[1]:
         total = total + local_weight * loss(output.local_logits, targets)
     return total
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy()
+
+
+def _rng(generator: Generator | None) -> np.random.Generator:
+    """NumPy's generator, seeded by PyTorch's, with which a run resumes exactly."""
+    return np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=generator)))
 
 
 def _localizer(name: str) -> Localizer:

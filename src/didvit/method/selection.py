@@ -1,34 +1,34 @@
 """Section 2.2.1, table 5: which K categories of an image get a box and a view.
 
-Every selector takes logits ``(B, C)``, K and a generator (None: torch's own). It gives the indices
-of K distinct categories for each image, int64 ``(B, K)``. K = 0 gives ``(B, 0)``.
+Every selector takes logits ``(B, C)``, K and a random generator (None: a new one). It gives the
+indices of K distinct categories for each image, int64 ``(B, K)``. K = 0 gives ``(B, 0)``.
 """
 
 from collections.abc import Callable
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Generator, Tensor
+from numpy.random import Generator
 
-Selector = Callable[[Tensor, int, Generator | None], Tensor]
-Logits = Float[Tensor, "B C"]
-Categories = Int[Tensor, "B K"]
+Selector = Callable[[np.ndarray, int, Generator | None], np.ndarray]
+Logits = Float[np.ndarray, "B C"]
+Categories = Int[np.ndarray, "B K"]
 
 
-def select_descending(logits: Logits, top_n: int, generator: Generator | None = None) -> Categories:
+def select_descending(logits: Logits, top_n: int, rng: Generator | None = None) -> Categories:
     """The K categories of highest logit, highest first; of equals, the first category."""
-    return logits.argsort(dim=1, descending=True, stable=True)[:, :top_n]
+    return np.argsort(-logits, axis=1, kind="stable")[:, :top_n]
 
 
-def select_ascending(logits: Logits, top_n: int, generator: Generator | None = None) -> Categories:
+def select_ascending(logits: Logits, top_n: int, rng: Generator | None = None) -> Categories:
     """The K categories of lowest logit, lowest first; of equals, the first category."""
-    return logits.argsort(dim=1, stable=True)[:, :top_n]
+    return np.argsort(logits, axis=1, kind="stable")[:, :top_n]
 
 
-def select_random(logits: Logits, top_n: int, generator: Generator | None = None) -> Categories:
-    """K distinct categories, drawn uniformly; the generator lives on the CPU."""
-    draws = torch.rand(logits.shape, generator=generator, dtype=torch.float64)
-    return draws.argsort(dim=1)[:, :top_n].to(logits.device)
+def select_random(logits: Logits, top_n: int, rng: Generator | None = None) -> Categories:
+    """K distinct categories, drawn uniformly."""
+    draws = (rng or np.random.default_rng()).random(logits.shape)
+    return np.argsort(draws, axis=1)[:, :top_n]
 
 
 SELECTORS: dict[str, Selector] = {

@@ -1,8 +1,6 @@
 """A model as a folder: ``config.json`` and ``model.safetensors``. Nothing is ever unpickled."""
 
 import dataclasses
-import importlib.resources
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,26 +10,27 @@ import torch
 from torch import Tensor
 
 from didvit.config import ConfigError, DiDConfig, ModelConfig
-from didvit.config.serialization import from_json, to_json
-from didvit.data.wording import one_line
+from didvit.config.serialization import to_json
 from didvit.files import whole_file, write_json
 from didvit.heads import LabelStatistics
 from didvit.method.model import DiD
 from didvit.modeling.backbones import non_finite, num_parameters
 from didvit.modeling.build import build_model
+from didvit.modeling.folder import (
+    CONFIG,
+    FORMAT_VERSION,
+    WEIGHTS,
+    CheckpointError,
+    check_is_there,
+    check_labels,
+    find_model,
+    read_description,
+    shortened,
+)
 from didvit.modeling.quantize import pack, unpack
-
-FORMAT_VERSION = 2
-
-MOST_BYTES = 2**26
-"""Limit of a configuration file's size. Ten thousand labels take a hundredth of it."""
 
 MOST_TILES, MOST_VIEW_SCALE = 32, 8
 """Limits of settings whose cost grows with them: beyond, no machine has the memory."""
-
-
-class CheckpointError(ValueError):
-    """A model folder cannot be used; the message names the file and what is wrong with it."""
 
 
 class Checkpoint(NamedTuple):
@@ -69,12 +68,12 @@ def save_checkpoint(
     """
     state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
     try:
-        with whole_file(folder / "model.safetensors") as path:
+        with whole_file(folder / WEIGHTS) as path:
             safetensors.torch.save_file(pack(state) if packed else state, path)
     except safetensors.SafetensorError as error:  # safetensors raises it if a write failed
         raise OSError(f"the model cannot be written to {folder}: {error}") from error
     content = {"format": FORMAT_VERSION, "labels": list(labels), "model": to_json(config)}
-    write_json(folder / "config.json", content)
+    write_json(folder / CONFIG, content)
 
 
 def load_checkpoint(model: str | Path, method: DiDConfig | None = None) -> Checkpoint:
@@ -90,78 +89,34 @@ def load_checkpoint(model: str | Path, method: DiDConfig | None = None) -> Check
         CheckpointError: There is no such model, a file of it is missing, damaged, of another
             version, or does not fit the others.
     """
-    folder = _find(model)
-    config_path, weights_path = folder / "config.json", folder / "model.safetensors"
-    _check_file(config_path)
-    size = config_path.stat().st_size
-    if size > MOST_BYTES:
-        raise CheckpointError(
-            f"{config_path} cannot be used: it has {size:,} bytes; expected a file that didvit "
-            f"wrote, of at most {MOST_BYTES:,}"
-        )
-    try:
-        content = json.loads(config_path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT_VERSION:
-            raise ConfigError(
-                f"it has format {content['format']}, and this version of didvit reads "
-                f"{FORMAT_VERSION}; use the didvit that wrote it"
-            )
-        labels, config = tuple(content["labels"]), from_json(ModelConfig, content["model"])
-        is_list = isinstance(content["labels"], list) and len(labels) > 0
-        if not is_list or not all(isinstance(label, str) for label in labels):
-            raise ConfigError("labels are not a list of texts, one or more")
-    except KeyError as error:
-        raise CheckpointError(
-            f"{config_path} cannot be used: there is no {error}; expected a file that didvit wrote"
-        ) from error
-    except RecursionError as error:
-        raise CheckpointError(
-            f"{config_path} cannot be used: it is nested too deeply; expected a file that didvit "
-            "wrote"
-        ) from error
-    except (ConfigError, ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{config_path} cannot be used: {_shortened(error)}") from error
-    _check_file(weights_path)
+    folder = find_model(model)
+    config_path, weights_path = folder / CONFIG, folder / WEIGHTS
+    labels, config = read_description(folder)
+    check_is_there(weights_path)
     try:
         state = unpack(safetensors.torch.load_file(weights_path))
     except (safetensors.SafetensorError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{weights_path} is damaged: {_shortened(error)}") from error
+        raise CheckpointError(f"{weights_path} is damaged: {shortened(error)}") from error
     if damage := non_finite(state):
         raise CheckpointError(f"{weights_path} is damaged: {damage}")
 
     if method is not None:
         config = dataclasses.replace(config, method=method)
-    if len(set(labels)) != len(labels):
-        raise CheckpointError(f"{config_path} cannot be used: a label stands in it twice")
+    check_labels(folder, labels)
     if problem := _out_of_proportion(config, labels, state):
         raise CheckpointError(f"{weights_path} does not fit {config_path}: {problem}")
     try:
         statistics = _empty_statistics(len(labels), state)
         built = build_model(config, len(labels), pretrained=False, statistics=statistics)
     except (ConfigError, ValueError) as error:
-        raise CheckpointError(f"{config_path} cannot be used: {_shortened(error)}") from error
+        raise CheckpointError(f"{config_path} cannot be used: {shortened(error)}") from error
     try:
         built.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(
-            f"{weights_path} does not fit {config_path}: {_shortened(error)}"
+            f"{weights_path} does not fit {config_path}: {shortened(error)}"
         ) from error
     return Checkpoint(built.eval(), labels, config)
-
-
-def _check_file(path: Path) -> None:
-    """Refuse a model folder that lacks a file."""
-    folder = path.parent
-    if not path.is_file() and (folder / "train.json").exists():
-        raise CheckpointError(
-            f"{folder} is a run without a model yet: it stopped before its first evaluation; "
-            "continue it with 'didvit train ... --resume'"
-        )
-    if not path.is_file():
-        raise CheckpointError(
-            f"{folder} is not a model: {path.name} is missing; expected a folder that "
-            "'didvit train --output' wrote"
-        )
 
 
 def _out_of_proportion(
@@ -190,26 +145,7 @@ def _out_of_proportion(
     return None
 
 
-def _shortened(error: Exception) -> str:
-    """A message in one line, without most of a value or a list that is absurdly long."""
-    text = one_line(" ".join(str(error).split()))
-    return text if len(text) <= 500 else f"{text[:500]} … ({len(text):,} characters)"
-
-
 def _empty_statistics(num_labels: int, state: dict[str, Tensor]) -> LabelStatistics:
     """Zeros that the state dict replaces, for heads that need statistics of the labels."""
     vectors = state.get("head.label_embeddings", torch.zeros(num_labels, 0))
     return LabelStatistics(torch.zeros(num_labels, num_labels), torch.zeros_like(vectors))
-
-
-def _find(model: str | Path) -> Path:
-    if Path(model).is_dir():
-        return Path(model)
-    packaged = Path(str(importlib.resources.files("didvit") / "models"))
-    names = sorted(folder.name for folder in packaged.glob("*") if folder.is_dir())
-    if str(model) in names:
-        return packaged / str(model)
-    raise CheckpointError(
-        f"there is no model {str(model)!r}: expected a folder that 'didvit train --output' wrote, "
-        f"or one of the models that come with didvit: {', '.join(names)}"
-    )

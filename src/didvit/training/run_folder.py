@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from didvit.config import ConfigError, TrainConfig
 from didvit.config.serialization import to_json
 from didvit.data.table import Table
+from didvit.decisions.store import LEARNED_FROM
 from didvit.environment import versions
 from didvit.evaluation.report import Report
 from didvit.files import TEMPORARY, whole_file, write_json
@@ -61,14 +62,29 @@ class RunFolder:
             )
 
     @contextmanager
-    def records(self, config: TrainConfig, step: int, data: dict[str, str]) -> Iterator[None]:
-        """Write settings and data digests; keep the records of the steps after ``step``."""
+    def records(
+        self, config: TrainConfig, step: int, data: dict[str, str], learned_from: str
+    ) -> Iterator[None]:
+        """Write settings and data digests; keep the records of the steps after ``step``.
+
+        Args:
+            config: Configuration of the run.
+            step: The step that it continues from.
+            data: Digests of the tables.
+            learned_from: `didvit.decisions.store.data_digest` of the training data, by which
+                ``didvit tune`` knows them again.
+        """
         from tensorboardX import SummaryWriter
 
         for folder in (self.path, self.last, self.states):
             for leftover in folder.glob(TEMPORARY):  # of a process that was killed while it wrote
                 leftover.unlink()
-        content = {"settings": to_json(config), "data": data, "versions": versions()}
+        content = {
+            "settings": to_json(config),
+            "data": data,
+            LEARNED_FROM: learned_from,
+            "versions": versions(),
+        }
         write_json(self.settings, content)
         with SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1) as self._writer:
             yield

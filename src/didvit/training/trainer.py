@@ -19,7 +19,9 @@ from didvit.config.serialization import to_json
 from didvit.data.findings import check_labels
 from didvit.data.stream import Batch, TrainingStream
 from didvit.data.table import Table
-from didvit.evaluation.report import Report, report
+from didvit.decisions.store import data_digest, remove_decisions
+from didvit.evaluation.report import report
+from didvit.evaluation.scores import Scores
 from didvit.method.model import DiD
 from didvit.modeling.checkpoint import load_checkpoint, save_checkpoint
 from didvit.modeling.start import build_start, load_teacher
@@ -29,6 +31,7 @@ from didvit.training.checkpointing import (
     load_newest_state,
     save_state,
 )
+from didvit.training.decide import tune_folder
 from didvit.training.distributed import check_processes, gathered, launch
 from didvit.training.losses import balancing_weights
 from didvit.training.module import Learner, compile_backbone, seed_of, small_size
@@ -165,7 +168,8 @@ class Trainer:
         config, progress = self.config, self.progress
         if config.resume:
             self._load()
-        records = self.folder.records(config, progress.step, digests)
+        learned_from = data_digest(self.table.images, self.table.targets)
+        records = self.folder.records(config, progress.step, digests, learned_from)
         with records if self.fabric.is_global_zero else nullcontext():
             self.observer.start(
                 len(self.table), len(self.table.labels), len(self.validation), progress.step
@@ -333,7 +337,8 @@ class Trainer:
         config, progress = self.config, self.progress
         step, labels = progress.step, self.table.labels
         model = cast(DiD, self.average.module if self.average else self.model)
-        result = self._score(model if config.scores_views(step) else model.with_top_n(0))
+        scores = self._score(model if config.scores_views(step) else model.with_top_n(0))
+        result = report(scores, labels)
         since = int(progress.history[-1]["step"]) if progress.history else 0
         scored = result.fusions if config.scores_views(step) else ("global",)
         row = {"step": step, "loss": fmean(progress.losses[since:])}
@@ -343,8 +348,11 @@ class Trainer:
             self.folder.log_evaluation(config, progress.losses, progress.history)
             folders = [self.folder.last, *([self.folder.path] if best == step else [])]
             for folder in folders:
+                remove_decisions(folder)  # of the weights before
                 save_checkpoint(folder, model, labels, config.model)
                 self.folder.write_metrics(folder, step, result)
+            if best == step and (config.scores_views(step) or not config.model.method.top_n):
+                self._decide(scores)
         if len(progress.history) == 1:
             for failure in result.failures:
                 self.observer.warn(f"{failure}; it is left out of the validation")
@@ -360,15 +368,23 @@ class Trainer:
     def _score_views(self, best: int) -> None:
         """Score the best weights with views, if they were chosen by whole images alone."""
         model = load_checkpoint(self.folder.path).model.to(self.fabric.device)
-        result = self._score(model)
+        scores = self._score(model)
+        result = report(scores, self.table.labels)
         if self.fabric.is_global_zero:
             self.folder.write_metrics(self.folder.path, best, result)
+            self._decide(scores)
         self.observer.evaluation(best, result, True)
         self.fabric.barrier()
 
-    def _score(self, model: DiD) -> Report:
-        scores = score_validation(model, self.validation, self.config, self.fabric)
-        return report(scores, self.table.labels)
+    def _score(self, model: DiD) -> Scores:
+        return score_validation(model, self.validation, self.config, self.fabric)
+
+    def _decide(self, scores: Scores) -> None:
+        """Calibrate the run folder's model, and choose thresholds, on the validation data."""
+        try:
+            tune_folder(self.folder.path, scores, self.table.labels, self.config, self.validation)
+        except ConfigError as error:
+            self.observer.warn(f"{error}; the model has no thresholds of its own")
 
     def _save(self) -> None:
         if self.fabric.is_global_zero:

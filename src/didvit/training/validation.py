@@ -7,7 +7,8 @@ from lightning_fabric import Fabric
 
 from didvit.config import TrainConfig
 from didvit.data.table import Table
-from didvit.evaluation.report import Scores, merge_scores, score_table
+from didvit.evaluation.scores import Scores, merge_scores
+from didvit.evaluation.scoring import score_table
 from didvit.method.model import DiD
 from didvit.training.distributed import gathered
 

@@ -219,4 +219,4 @@ class TestReal:
             image = content["images"][i]
             objects = [a for a in content["annotations"] if a["image_id"] == image["id"]]
             assert table.image_labels[i] == {names[a["category_id"]] for a in objects}
-            assert read_image(table.images[i]).shape == (3, image["height"], image["width"])
+            assert read_image(table.images[i]).shape == (image["height"], image["width"], 3)

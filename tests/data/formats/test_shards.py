@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -20,7 +19,7 @@ def png(seed):
     pixels = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue(), torch.from_numpy(pixels).permute(2, 0, 1)
+    return file.getvalue(), pixels
 
 
 def write_tar(path, members, mode="w"):
@@ -48,7 +47,7 @@ class TestRead:
         assert [str(image) for image in table.images] == [f"{path}:{key}.png" for key in "abc"]
         assert table.image_labels == ({"cat", "dog"}, set(), set())
         for seed, image in enumerate(table.images):
-            assert torch.equal(read_image(image), png(seed)[1])
+            assert np.array_equal(read_image(image), png(seed)[1])
 
     @pytest.mark.parametrize(
         ("kind", "text", "present", "unknown"),
@@ -135,7 +134,7 @@ class TestRead:
     def test_long_names(self, tmp_path):
         key = "é" * 180
         table = read_dataset(write_tar(tmp_path / "0.tar", sample(key, 5, "cat")))
-        assert torch.equal(read_image(table.images[0]), png(5)[1])
+        assert np.array_equal(read_image(table.images[0]), png(5)[1])
 
     @pytest.mark.parametrize("spec", ["wds", "wds/t-{09..11}.tar", "root:wds"])
     def test_several_shards(self, tmp_path, spec):
@@ -144,7 +143,7 @@ class TestRead:
             write_tar(folder / f"t-{number}.tar", sample("a", int(number), label))
         table = read_dataset(f"{tmp_path}/{spec}")
         assert table.image_labels == ({"dog"}, {"cat"}, {"eel"})
-        assert torch.equal(read_image(table.images[1]), png(10)[1])
+        assert np.array_equal(read_image(table.images[1]), png(10)[1])
 
     def test_images_can_be_sent_to_other_processes(self, tmp_path):
         table = read_dataset(
@@ -152,7 +151,7 @@ class TestRead:
         )
         assert pickle.loads(pickle.dumps(table)) == table
         loader = DataLoader(table.images, 1, num_workers=1, collate_fn=read_first)
-        assert all(torch.equal(got, png(seed)[1]) for seed, got in enumerate(loader))
+        assert all(np.array_equal(got, png(seed)[1]) for seed, got in enumerate(loader))
 
 
 def read_first(images):

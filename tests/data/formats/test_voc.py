@@ -1,4 +1,8 @@
+import hashlib
+import io
 import os
+import shutil
+import tarfile
 from pathlib import Path
 from urllib.error import URLError
 
@@ -7,7 +11,9 @@ import pytest
 import torchvision
 
 from didvit.data.datasets import read_dataset
-from didvit.data.formats.voc import LABELS, download_voc
+from didvit.data.formats import voc_download
+from didvit.data.formats.voc import LABELS
+from didvit.data.formats.voc_download import ARCHIVES, Archive, download_voc
 from didvit.data.table import DataError
 from refusals import refused
 
@@ -251,27 +257,76 @@ class TestRefused:
         refused(f"{year}:trainval", f"{where}, line 2", "000002.jpg", "1 of 3", "JPEGImages")
 
 
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """A folder in place of the server, with the archive of 2007's test data."""
+    folder = tmp_path / "server"
+    archive = folder / "voc2007" / "VOCtest_06-Nov-2007.tar"
+    archive.parent.mkdir(parents=True)
+    with tarfile.open(archive, "w") as tar:
+        content = b"000001\n"
+        info = tarfile.TarInfo("VOCdevkit/VOC2007/ImageSets/Main/test.txt")
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+    digest = hashlib.md5(archive.read_bytes()).hexdigest()
+    path = "voc2007/VOCtest_06-Nov-2007.tar"
+    monkeypatch.setattr(voc_download, "SERVER", folder.as_uri())
+    monkeypatch.setitem(ARCHIVES, ("2007", "test"), Archive(path, digest))
+    return folder
+
+
 class TestDownload:
-    def test_torchvision_is_asked_for_the_split(self, monkeypatch, tmp_path):
-        asked = []
-        monkeypatch.setattr(
-            torchvision.datasets, "VOCDetection", lambda *args, **kw: asked.append((args, kw))
-        )
-        assert download_voc(tmp_path, "2007", "test") == tmp_path / "VOCdevkit" / "VOC2007"
-        settings = {"year": "2007", "image_set": "test", "download": True}
-        assert asked == [((tmp_path,), settings)]
+    def test_the_archive_is_unpacked_and_kept(self, server, tmp_path):
+        root = tmp_path / "data"
+        assert download_voc(root, "2007", "test") == root / "VOCdevkit" / "VOC2007"
+        listed = root / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main" / "test.txt"
+        assert listed.read_text() == "000001\n"
+        assert sorted(path.name for path in root.iterdir()) == [
+            "VOCdevkit",
+            "VOCtest_06-Nov-2007.tar",
+        ]
+
+    def test_an_archive_that_is_there_is_not_downloaded_again(self, server, tmp_path):
+        download_voc(tmp_path, "2007", "test")
+        shutil.rmtree(server)
+        shutil.rmtree(tmp_path / "VOCdevkit")
+        assert download_voc(tmp_path, "2007", "test").is_dir()
+
+    @pytest.mark.parametrize("there", [b"", b"half of it"])
+    def test_an_archive_that_is_not_whole_is_downloaded_again(self, server, tmp_path, there):
+        (tmp_path / "VOCtest_06-Nov-2007.tar").write_bytes(there)
+        assert download_voc(tmp_path, "2007", "test").is_dir()
+
+    def test_what_is_not_the_archive_is_refused_and_removed(self, server, tmp_path):
+        (server / "voc2007" / "VOCtest_06-Nov-2007.tar").write_bytes(b"<html>moved</html>")
+        root = tmp_path / "data"
+        with pytest.raises(DataError, match=r"VOC 2007 test cannot .* has the MD5 digest .*; exp"):
+            download_voc(root, "2007", "test")
+        assert list(root.iterdir()) == []
 
     def test_offline(self, monkeypatch, tmp_path):
-        def fail(*args, **kwargs):
+        def fail(url, timeout):
+            assert (
+                url == "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
+            )
             raise URLError("no route")
 
-        monkeypatch.setattr("torchvision.datasets.voc.download_and_extract_archive", fail)
+        monkeypatch.setattr(voc_download, "urlopen", fail)
         with pytest.raises(DataError, match=r"VOC 2012 train cannot .*no route.*; download"):
             download_voc(tmp_path, "2012", "train")
 
     def test_the_test_data_of_2012_cannot_be_downloaded(self, tmp_path):
-        with pytest.raises(DataError, match="VOC 2012 test cannot be downloaded"):
+        with pytest.raises(DataError, match=r"VOC 2012 test cannot be downloaded .*on request"):
             download_voc(tmp_path, "2012", "test")
+
+    def test_every_split_that_the_command_offers_has_the_archive_that_torchvision_knows(self):
+        known = {
+            (archive["url"], archive["md5"])
+            for archive in torchvision.datasets.voc.DATASET_YEAR_DICT.values()
+        }
+        assert len(ARCHIVES) == 7
+        for path, md5 in ARCHIVES.values():
+            assert (f"{voc_download.SERVER}/{path}", md5) in known
 
 
 @pytest.fixture(scope="module")

@@ -289,29 +289,3 @@ def _states_of(objects: Sequence[VocObject]) -> dict[str, State]:
         else:
             states.setdefault(label, "difficult")
     return states
-
-
-def download_voc(root: Path, year: Literal["2007", "2012"], split: str) -> Path:
-    """Have torchvision download the archive with a split to ``root``, unless it is there.
-
-    Args:
-        root: Receives the archive, some 0.5 to 2 GB, and ``VOCdevkit``.
-        year: Of the challenge.
-        split: train, val, trainval, or test of 2007; that of 2012 has to be asked of its server.
-
-    Returns:
-        The folder of the year, ``root/VOCdevkit/VOC2007``.
-
-    Raises:
-        DataError: It cannot be downloaded.
-    """
-    from torchvision.datasets import VOCDetection
-
-    try:
-        VOCDetection(root, year=year, image_set=split, download=True)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(
-            f"VOC {year} {split} cannot be downloaded to {root} ({str(error).splitlines()[0]}); "
-            "download it from host.robots.ox.ac.uk/pascal/VOC by other means and unpack it there"
-        ) from error
-    return root / "VOCdevkit" / f"VOC{year}"

@@ -1,0 +1,154 @@
+"""An exported model as a folder: weights, graphs, labels, decisions, and the proof."""
+
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import safetensors.torch
+
+from didvit.config import ConfigError
+from didvit.data.images import StoredImage
+from didvit.data.table import Table
+from didvit.decisions.store import copy_decisions
+from didvit.export.graphs import write_graphs
+from didvit.export.parity import Parity, measure_parity
+from didvit.export.quantized import quantize_graph
+from didvit.files import whole_file, write_json
+from didvit.inference.engine import IR_SUFFIX, is_installed
+from didvit.inference.predictor import load
+from didvit.modeling.checkpoint import load_checkpoint, save_checkpoint
+from didvit.modeling.folder import CONFIG, WEIGHTS, find_model
+
+Format = Literal["onnx", "openvino"]
+ExportPrecision = Literal["fp32", "fp16", "int8"]
+PARITY = "parity.json"
+
+
+def export_model(
+    model: str | Path,
+    output: Path,
+    images: Sequence[Path | StoredImage],
+    *,
+    format: Format = "onnx",
+    precision: ExportPrecision = "fp32",
+    table: Table | None = None,
+    threads: int | None = None,
+    workers: int = 0,
+    overwrite: bool = False,
+    tell: Callable[[str], None] = lambda message: None,
+) -> Parity:
+    """Export a model, and prove that it gives what the model gives.
+
+    The folder is a model folder, which `didvit.inference.predictor.load` opens. It appears whole,
+    or not at all.
+
+    Args:
+        model: Folder or name of a model.
+        output: The folder to write.
+        images: Photographs for the proof.
+        format: ``onnx``: graphs that ONNX Runtime and OpenVINO run. ``openvino``: OpenVINO's own.
+        precision: Of the weights: as they are in the model, halved, or in 8 bits. With 8 bits the
+            matrix products are in 8 bits too.
+        table: Labeled images, for mAP; needed for int8.
+        threads: Number of threads of the proof.
+        workers: Number of threads that read the labeled images.
+        overwrite: Replace an earlier export.
+        tell: Told what is being done.
+
+    Raises:
+        ConfigError: A setting is impossible, or ``output`` exists.
+        CheckpointError: There is no such model, or it is damaged.
+        ParityError: The export differs too much.
+    """
+    for name, value, kind in (
+        ("format", format, Format),
+        ("precision", precision, ExportPrecision),
+    ):
+        if value not in get_args(kind):
+            raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(get_args(kind))}")
+    if precision == "int8" and (table is None or format != "onnx"):
+        raise ConfigError(
+            "precision int8 needs the format onnx, and labeled images, as it must lose at most 0.3 "
+            "mAP; expected --data VAL"
+        )
+    if format == "openvino" and not is_installed("openvino"):
+        raise ConfigError("format openvino needs OpenVINO: pip install 'didvit[openvino]'")
+    _check_output(output, overwrite)
+    folder = find_model(model)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{output.name[:40]}-{uuid.uuid4().hex[:12]}")
+    temporary.mkdir()
+    try:
+        _write(folder, temporary, format, precision, tell)
+        tell("running the model and its export on the same photographs")
+        source = load(folder, engine="pytorch", threads=threads)
+        engine = "openvino" if format == "openvino" else "onnx"
+        export = load(temporary, engine=engine, threads=threads)
+        parity = measure_parity(source, export, images, table, workers)
+        parity.check(precision)
+        write_json(temporary / PARITY, parity.to_dict(precision))
+        if output.exists():
+            shutil.rmtree(output)
+        temporary.rename(output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return parity
+
+
+def _write(
+    folder: Path,
+    target: Path,
+    format: Format,
+    precision: ExportPrecision,
+    tell: Callable[[str], None],
+) -> None:
+    original = load_checkpoint(folder)
+    if precision == "fp32":
+        for name in (CONFIG, WEIGHTS):
+            shutil.copyfile(folder / name, target / name)
+    else:
+        save_checkpoint(
+            target, original.model, original.labels, original.config, packed=precision == "int8"
+        )
+    if precision == "fp16":
+        state = safetensors.torch.load_file(target / WEIGHTS)
+        halves = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+        with whole_file(target / WEIGHTS) as path:
+            safetensors.torch.save_file(halves, path)
+    if (folder / "README.md").is_file():
+        shutil.copyfile(folder / "README.md", target / "README.md")
+    tell("tracing the graphs")
+    checkpoint = load_checkpoint(target)
+    graphs = write_graphs(
+        target, checkpoint.model, checkpoint.config.image_size, precision, checkpoint.labels
+    )
+    copy_decisions(folder, target, original.labels, WEIGHTS)
+    for graph in graphs:
+        if precision == "int8":
+            quantize_graph(graph)
+        if format == "openvino":
+            _convert(graph)
+
+
+def _convert(graph: Path) -> None:
+    """Write OpenVINO's form of a graph in its place; half weights stay half."""
+    import openvino
+
+    model = openvino.Core().read_model(graph)
+    openvino.save_model(model, graph.with_suffix(IR_SUFFIX), compress_to_fp16=False)
+    graph.unlink()
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    if not output.exists():
+        return
+    ours = (output / PARITY).is_file() and (output / CONFIG).is_file()
+    if not output.is_dir() or (any(output.iterdir()) and not ours):
+        raise ConfigError(f"--output {output} exists, and is no export; choose another folder")
+    if any(output.iterdir()) and not overwrite:
+        raise ConfigError(
+            f"--output {output} is an export already; choose another folder, or replace it with "
+            "--overwrite"
+        )
