@@ -587,6 +587,14 @@ def choices() -> str:
     )
 
 
+def card_aims() -> str:
+    """What the default model's own thresholds give."""
+    own = ("sigmoid, 0.5", "precision=0.85", "f1")
+    rows = {row["aim"]: row for row in _decisions()["aims"]}
+    cells = [[aim, *(f"{rows[aim][name]:.1f}" for name in COUNTS)] for aim in own]
+    return table([["thresholds for", *COUNTS], *cells])
+
+
 def _curation() -> dict[str, Any]:
     return read(ROOT / "results" / "curation.json")
 
@@ -661,7 +669,7 @@ MADE: dict[str, Callable[[], str]] = {
             reconstrained_boxes,
             package_versions,
         ),
-        *(fuzzing, fuzzing_summary, former, calibration, aims, audits, choices),
+        *(fuzzing, fuzzing_summary, former, calibration, aims, card_aims, audits, choices),
     )
 }
 

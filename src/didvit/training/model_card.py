@@ -5,6 +5,7 @@ from pathlib import Path
 
 from didvit.config import ModelConfig, TrainConfig
 from didvit.data.table import Table
+from didvit.decisions.store import FILE
 
 BOXES = {
     "largest_component": "around the largest bright region of their maps",
@@ -13,6 +14,12 @@ BOXES = {
     "hypotheses": "found as in HCP",
 }
 """Each localization in words."""
+
+DECISIONS = [
+    "Scores are calibrated, and every label has a threshold, both tuned on the same validation",
+    "images (`decisions.json`). `didvit evaluate` says on other images how good they are.",
+    "",
+]
 
 LIMITS = """\
 ## Limits
@@ -89,6 +96,7 @@ def model_card(folder: Path, config: TrainConfig, table: Table, validation: Tabl
             "| --- | --- | --- |",
             *rows,
             "",
+            *(DECISIONS if (folder / FILE).is_file() else []),
             LIMITS,
         ]
     )
