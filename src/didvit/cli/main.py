@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from didvit.cli.audit import audit
+from didvit.cli.benchmark import benchmark
 from didvit.cli.data import check, check_submission, download
 from didvit.cli.evaluate import evaluate
 from didvit.cli.experiment import experiment
@@ -94,6 +95,7 @@ def _commands() -> dict[str, Callable[..., int]]:
         "audit": audit,
         "rank": rank,
         "export": export,
+        "benchmark": benchmark,
         "pack": pack,
         "experiment": experiment,
         "data check": check,
