@@ -165,6 +165,8 @@ def test_data_that_the_model_learned_from_are_refused_unless_forced(folder, data
 def test_a_packaged_model_is_copied_not_changed(data, tmp_path, photographs):
     with pytest.raises(ConfigError, match=r"comes with didvit, and is not changed.*--output DIR"):
         tune("default", data=str(data), threads=1)
+    with pytest.raises(ConfigError, match="comes with didvit, and keeps its decisions"):
+        tune("default", reset=True)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(ConfigError, match="is not empty"):

@@ -55,7 +55,7 @@ def test_audit_finds_the_error_and_leaves_the_table(table, tmp_path, capsys):
     assert (tmp_path / "out.csv").read_bytes() == first
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", None])
+@pytest.mark.parametrize("content", [b"PK damaged", None])
 def test_a_cache_that_cannot_be_used_is_made_anew(table, tmp_path, capsys, content):
     cache = tmp_path / "features.npz"
     if content is None:
@@ -66,6 +66,32 @@ def test_a_cache_that_cannot_be_used_is_made_anew(table, tmp_path, capsys, conte
     assert "it is made anew" in capsys.readouterr().err
     with np.load(cache, allow_pickle=False) as arrays:
         assert len(arrays["values"]) == 12
+
+
+def test_a_cache_of_the_same_images_in_another_order_is_made_anew(table, tmp_path, capsys):
+    cache = tmp_path / "features.npz"
+    audit(str(table), output=tmp_path / "a.csv", folds=3, cache=cache, threads=1)
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([header, *reversed(rows)]))
+    capsys.readouterr()
+    audit(str(table), output=tmp_path / "b.csv", folds=3, cache=cache, threads=1)
+    assert "it is made anew" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_cache_is_not_replaced(table, tmp_path):
+    mine = tmp_path / "mine.csv"
+    mine.write_text("a,b")
+    with pytest.raises(ConfigError, match="is no cache of features"):
+        audit(str(table), output=tmp_path / "out.csv", cache=mine)
+    assert mine.read_text() == "a,b"
+
+
+@pytest.mark.parametrize("same", ["page", "cache"])
+def test_two_outputs_are_two_files(table, tmp_path, same):
+    with pytest.raises(ConfigError, match="are one file"):
+        audit(str(table), output=tmp_path / "out", **{same: tmp_path / "out"})
+    with pytest.raises(ConfigError, match="data set and --output are one file"):
+        audit(str(table), output=table, overwrite=True)
 
 
 def test_nothing_is_replaced_unasked(table, tmp_path):

@@ -128,7 +128,9 @@ def test_wilson_solves_its_equation(successes, failures):
             )
 
 
-@pytest.mark.parametrize("text", ["f1", "count", "precision=0.9", "recall=0.25"])
+@pytest.mark.parametrize(
+    "text", ["f1", "count", "precision=0.9", "recall=0.25", "precision=0.9999999"]
+)
 def test_aims_are_read_as_they_are_written(text):
     assert str(parse_aim(text)) == text
 

@@ -177,6 +177,12 @@ def test_what_exists_is_replaced_only_if_it_is_an_export_and_asked_for(
     (tmp_path / "mine" / "photo.jpg").touch()
     with pytest.raises(ConfigError, match="is no export; choose another folder"):
         export_model(tuned, tmp_path / "mine", images, overwrite=True)
+    with pytest.raises(ConfigError, match="is the model itself"):
+        export_model(tuned, tuned, images, overwrite=True)
+    shutil.copytree(exported, tmp_path / "noted")
+    (tmp_path / "noted" / "notes.txt").touch()
+    with pytest.raises(ConfigError, match=r"holds 'notes\.txt', which no export wrote"):
+        export_model(tuned, tmp_path / "noted", images, overwrite=True)
     shutil.copytree(exported, tmp_path / "again")
     export_model(tuned, tmp_path / "again", images, overwrite=True, threads=1)
     assert (tmp_path / "again" / PARITY).is_file()

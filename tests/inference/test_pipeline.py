@@ -23,7 +23,7 @@ WEIGHTS = np.array([[3, 0, 0], [0, 2, 0], [0, 0, 1], [1, 1, -2]], np.float32)  #
 class Means:
     """Four categories, whose maps are colors of patches, and whose logits are the maps' means."""
 
-    name, input_size, patch_size = "means", SIZE, PATCH
+    name, all_at_once, input_size, patch_size = "means", False, SIZE, PATCH
 
     def __init__(self):
         self.passes, self.views = [], []

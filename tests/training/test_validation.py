@@ -148,7 +148,7 @@ def kill_at(monkeypatch, name, call):
     monkeypatch.setattr(training.Trainer, name, dying)
 
 
-@pytest.mark.parametrize(("name", "call"), [("_evaluate", 4), ("_score_views", 1), ("_save", 3)])
+@pytest.mark.parametrize(("name", "call"), [("_evaluate", 4), ("_finish", 1), ("_save", 3)])
 def test_killed_before_it_is_scored_with_views_it_ends_the_same(
     whole, make_config, monkeypatch, name, call
 ):

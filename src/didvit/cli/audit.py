@@ -1,6 +1,9 @@
 """``didvit audit``."""
 
 import csv
+import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +23,7 @@ from didvit.cli.options import (
     naming_model,
 )
 from didvit.cli.threads import default_threads, wait_without_spinning
+from didvit.config import ConfigError
 from didvit.data.choices import Difficult
 
 COLUMNS = ("image", "label", "kind", "suspicion", "score")
@@ -73,6 +77,7 @@ def audit(
     check_file("--output", output, overwrite)
     check_file("--page", page, overwrite)
     check_file("--cache", cache)
+    _refuse_equal({"data set": data, "--output": output, "--page": page, "--cache": cache})
     check_model("--model", model)
     check_count("--folds", folds, least=2)
     check_count("--batch-size", batch_size, least=1)
@@ -86,7 +91,7 @@ def audit(
 
     from didvit.cli.console import bar, stderr_console
     from didvit.curation.audit import audit as find
-    from didvit.curation.features import features_of
+    from didvit.curation.features import check_cache, features_of
     from didvit.curation.page import audit_page
     from didvit.data.datasets import read_dataset
     from didvit.data.wording import counted, one_line
@@ -97,6 +102,8 @@ def audit(
     from didvit.modeling.folder import WEIGHTS, find_model
     from didvit.pages import write_page
 
+    if cache:
+        check_cache(cache)
     table = read_dataset(data, difficult=difficult)
     check_labeled(table, data)
     predictor = load(model, device, None, engine, threads or default_threads(), decide=False)
@@ -120,8 +127,12 @@ def audit(
         console.print(f"[red]failed[/red] {escape(one_line(failure))}")
     targets = table.targets[features.indices]
     found = find(features.values, targets, table.labels, folds, seed)
-    written = found.suspicions[:top]
-    with whole_file(output) as path, path.open("w", newline="", encoding="utf-8") as file:
+    found = replace(found, suspicions=found.suspicions[:top])
+    written = found.suspicions
+    with (
+        whole_file(output) as path,
+        path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for one in written:
@@ -142,3 +153,17 @@ def audit(
         parts.append(f"{counted(len(found.left_out), 'label')} left out, of too few images")
     tell("; ".join(parts))
     return SOMETHING_FAILED if features.failures else SUCCESS
+
+
+def _refuse_equal(paths: Mapping[str, str | Path | None]) -> None:
+    """Refuse two outputs in one file, and an output in the place of the data."""
+    seen: dict[str, str] = {}
+    for option, path in paths.items():
+        if path is None:
+            continue
+        name = os.path.realpath(path)
+        if name in seen:
+            raise ConfigError(
+                f"{seen[name]} and {option} are one file, {path}; expected a file for each"
+            )
+        seen[name] = option

@@ -74,6 +74,7 @@ def export(
     if images:
         check_images(images)
     wait_without_spinning()
+    import onnxscript  # noqa: F401  (named first, as its extra brings PyTorch too)
     from rich.markup import escape
 
     from didvit.cli.console import stderr_console

@@ -24,13 +24,14 @@ def pack(
         raise ConfigError(f"--output {output} is there already; choose another folder")
     check_model("the model", model)
     from didvit.cli.console import stderr_console
-    from didvit.decisions.store import copy_decisions
+    from didvit.decisions.store import copy_decisions, read_decisions, weights_digest
     from didvit.modeling.checkpoint import load_checkpoint, save_checkpoint
     from didvit.modeling.folder import WEIGHTS, find_model
 
-    checkpoint = load_checkpoint(model)
+    checkpoint, folder = load_checkpoint(model), find_model(model)
+    read_decisions(folder, checkpoint.labels, weights_digest(folder / WEIGHTS))  # refused at once
     save_checkpoint(output, checkpoint.model, checkpoint.labels, checkpoint.config, packed=True)
-    copy_decisions(find_model(model), output, checkpoint.labels, WEIGHTS)
+    copy_decisions(folder, output, checkpoint.labels, WEIGHTS)
     size = (output / WEIGHTS).stat().st_size
     stderr_console().print(f"{output}: {size / 1e6:.1f} MB", markup=False)
     return SUCCESS

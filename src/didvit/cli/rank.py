@@ -102,7 +102,10 @@ def rank(
         scores.features,
         budget,
     )
-    with whole_file(output) as path, path.open("w", newline="", encoding="utf-8") as file:
+    with (
+        whole_file(output) as path,
+        path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for place, one in enumerate(chosen, start=1):

@@ -162,7 +162,8 @@ def _reset(model: str, data: str | None, output: Path | None) -> int:
     if data or output:
         raise ConfigError("--reset removes the decisions; expected neither --data nor --output")
     folder = find_model(model)
-    _target(model, folder, None)
+    if not Path(model).is_dir():
+        raise ConfigError(f"the model {model!r} comes with didvit, and keeps its decisions")
     existed = remove_decisions(folder)
     what = "its decisions are removed" if existed else "it had no decisions"
     stderr_console().print(f"{folder}: {what}; scores are sigmoids, thresholds 0.5", markup=False)
@@ -199,9 +200,10 @@ def _learned_from(folder: Path, data: str, digest: str) -> bool:
 def _copy(folder: Path, target: Path) -> None:
     """Copy the files of a model, not those of its training."""
     target.mkdir(parents=True, exist_ok=True)
-    for name in ("config.json", "model.safetensors", "global.onnx", "views.onnx", "README.md"):
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, target / name)
+    for path in folder.iterdir():
+        is_graph = path.suffix in (".onnx", ".xml", ".bin")
+        if is_graph or path.name in ("config.json", "model.safetensors", "README.md"):
+            shutil.copyfile(path, target / path.name)
 
 
 def _table(decisions: "Decisions") -> "RichTable":

@@ -1,5 +1,6 @@
 """Features of a data set's images, kept in a file."""
 
+import hashlib
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,10 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from didvit.decisions.store import data_digest
+from didvit.config import ConfigError
 from didvit.evaluation.evaluate import score_images
 from didvit.files import whole_file
 from didvit.inference.predictor import Predictor
+
+ZIP_START = b"PK"
+"""How NumPy's archives begin."""
 
 
 class Features(NamedTuple):
@@ -48,7 +52,7 @@ def features_of(
         batch_size, workers, advance: As for `didvit.evaluation.evaluate.score`.
         tell: Told when the file is used, or why it is not.
     """
-    key = f"{weights} {data_digest(images, np.zeros((len(images), 0)))}"
+    key = _key(predictor, weights, images)
     if cache is not None and (known := _read(cache, key, tell)) is not None:
         advance(len(images))
         return known
@@ -67,8 +71,33 @@ def features_of(
     return features
 
 
+def _key(predictor: Predictor, weights: str, images: Sequence[Any]) -> str:
+    """What the features depend on: the model, and every image, in order, with size and time."""
+    digest = hashlib.sha256(f"{weights} {predictor.method} {predictor.engine.name}".encode())
+    for image in images:
+        digest.update(f"{image}\0".encode(errors="surrogateescape"))
+        if isinstance(image, Path) and image.is_file():
+            status = image.stat()
+            digest.update(f"{status.st_size} {status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
+def check_cache(path: Path) -> None:
+    """Refuse to replace a file that is no cache.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if path.exists() and path.stat().st_size:
+        with path.open("rb") as file:
+            if not file.read(4).startswith(ZIP_START):
+                raise ConfigError(
+                    f"--cache: {path} exists, and is no cache of features; choose another file"
+                )
+
+
 def _read(path: Path, key: str, tell: Callable[[str], None]) -> Features | None:
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:
         return None
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -77,8 +106,8 @@ def _read(path: Path, key: str, tell: Callable[[str], None]) -> Features | None:
                 return None
             failures = tuple(map(str, arrays["failures"]))
             known = Features(arrays["indices"], arrays["values"], failures)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        tell(f"{path} cannot be read ({error}); it is made anew")
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
+        tell(f"{path} is damaged; it is made anew")
         return None
     tell(f"features of {len(known.indices):,} images come from {path}")
     return known

@@ -23,7 +23,7 @@ class Aim:
     value: float | None = None
 
     def __str__(self) -> str:
-        return self.kind if self.value is None else f"{self.kind}={self.value:g}"
+        return self.kind if self.value is None else f"{self.kind}={self.value!r}"
 
 
 def parse_aim(text: str) -> Aim:

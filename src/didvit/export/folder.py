@@ -1,5 +1,6 @@
 """An exported model as a folder: weights, graphs, labels, decisions, and the proof."""
 
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ import safetensors.torch
 from didvit.config import ConfigError
 from didvit.data.images import StoredImage
 from didvit.data.table import Table
-from didvit.decisions.store import copy_decisions
+from didvit.decisions.store import FILE, copy_decisions
 from didvit.export.graphs import write_graphs
 from didvit.export.parity import Parity, measure_parity
 from didvit.export.quantized import quantize_graph
@@ -75,8 +76,8 @@ def export_model(
         )
     if format == "openvino" and not is_installed("openvino"):
         raise ConfigError("format openvino needs OpenVINO: pip install 'didvit[openvino]'")
-    _check_output(output, overwrite)
-    folder = find_model(model)
+    folder, output = find_model(model), Path(os.path.realpath(output))
+    _check_output(output, folder, overwrite)
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".{output.name[:40]}-{uuid.uuid4().hex[:12]}")
     temporary.mkdir()
@@ -86,12 +87,14 @@ def export_model(
         source = load(folder, engine="pytorch", threads=threads)
         engine = "openvino" if format == "openvino" else "onnx"
         export = load(temporary, engine=engine, threads=threads)
-        parity = measure_parity(source, export, images, table, workers)
+        parity = measure_parity(source, export, images, table, workers, tell)
         parity.check(precision)
         write_json(temporary / PARITY, parity.to_dict(precision))
+        old = temporary.with_name(f"{temporary.name}-old")
         if output.exists():
-            shutil.rmtree(output)
+            output.rename(old)
         temporary.rename(output)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return parity
@@ -141,14 +144,28 @@ def _convert(graph: Path) -> None:
     graph.unlink()
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
+def _check_output(output: Path, folder: Path, overwrite: bool) -> None:
+    if output in (folder.resolve(), Path.cwd()):
+        raise ConfigError(
+            f"--output {output} is the model itself, or the current folder; choose another folder"
+        )
     if not output.exists():
         return
-    ours = (output / PARITY).is_file() and (output / CONFIG).is_file()
+    ours = output.is_dir() and (output / PARITY).is_file() and (output / CONFIG).is_file()
     if not output.is_dir() or (any(output.iterdir()) and not ours):
         raise ConfigError(f"--output {output} exists, and is no export; choose another folder")
+    strange = [path.name for path in output.iterdir() if not _is_of_an_export(path)]
+    if strange:
+        raise ConfigError(
+            f"--output {output} holds {strange[0]!r}, which no export wrote; choose another folder"
+        )
     if any(output.iterdir()) and not overwrite:
         raise ConfigError(
             f"--output {output} is an export already; choose another folder, or replace it with "
             "--overwrite"
         )
+
+
+def _is_of_an_export(path: Path) -> bool:
+    known = (CONFIG, WEIGHTS, PARITY, FILE, "README.md")
+    return path.name in known or path.suffix in (".onnx", ".xml", ".bin")

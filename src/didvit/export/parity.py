@@ -1,6 +1,6 @@
 """Proof that an export gives what its source gives: both full pipelines, on the same files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,8 @@ class Parity:
         if bound is not None and self.score_difference > bound:
             raise ParityError(
                 f"a score of the export differs by {self.score_difference:.4f} from the source's, "
-                f"more than {bound:g} ({precision}); nothing is written"
+                f"more than {bound:g} ({precision}); nothing is written: take another precision or "
+                "format"
             )
         if self.mAP_source is not None and self.mAP_export is not None:
             lost = self.mAP_source - self.mAP_export
@@ -80,7 +81,7 @@ class Parity:
                 raise ParityError(
                     f"the export loses {lost:.2f} mAP ({self.mAP_source:.2f} to "
                     f"{self.mAP_export:.2f}), more than {MAP_BOUND:g}; nothing is written: take "
-                    "--precision fp16"
+                    f"another precision than {precision}, or more images"
                 )
 
 
@@ -90,6 +91,7 @@ def measure_parity(
     images: Sequence[Path | StoredImage],
     table: Table | None = None,
     workers: int = 0,
+    tell: Callable[[str], None] = lambda message: None,
 ) -> Parity:
     """Run both on the same files.
 
@@ -99,12 +101,15 @@ def measure_parity(
         images: Photographs, at least one that can be read.
         table: Labeled images, for mAP.
         workers: Number of threads that read the labeled images.
+        tell: Told of photographs that cannot be read.
 
     Raises:
         ParityError: No image can be read.
     """
     differences, flips, ious, regions, count = [0.0], 0, [], 0, 0
     for one, other in zip(source.stream(images), export.stream(images), strict=True):
+        if isinstance(one, Failure):
+            tell(f"failed {one.error}")
         if isinstance(one, Failure) or isinstance(other, Failure):
             continue
         count += 1

@@ -46,9 +46,9 @@ def choose_cut(
     """
     if aim is not None and decisions is None:
         raise ConfigError(
-            f"there are no thresholds for {aim}: the model is not tuned, or is run with other "
-            "settings than it was tuned with; tune it with 'didvit tune MODEL --data VAL "
-            f"--for {aim}'"
+            f"there are no thresholds for {aim}: the model is not tuned, or is run with another "
+            "preset or top_n than its own, which it is not tuned for; leave them out, give "
+            f"--threshold X, or tune it with 'didvit tune MODEL --data VAL --for {aim}'"
         )
     count = len(labels)
     calibration = decisions.calibration if decisions else identity(count)

@@ -58,9 +58,12 @@ class Engine(Protocol):
         name: How users name the engine.
         input_size: Height and width of whole images, in pixels.
         patch_size: Height and width of a patch, in pixels.
+        all_at_once: Views of a batch are fastest in one pass, as on a GPU. On a CPU, they are in
+            passes of as many as fill the area of the input.
     """
 
     name: str
+    all_at_once: bool
     input_size: Size
     patch_size: Size
 
@@ -97,7 +100,7 @@ def choose_engine(model: str | Path, engine: str | None, device: object = None) 
         EngineError: It is not installed, or the folder has no graphs for it.
         CheckpointError: There is no such model.
     """
-    folder, on_cpu = find_model(model), str(device) in ("None", "auto", "cpu")
+    folder, on_cpu = find_model(model), str(device).partition(":")[0] in ("None", "auto", "cpu")
     check_is_there(folder / CONFIG)
     has_graphs = (folder / GLOBAL_GRAPH).is_file()
     of_openvino = (folder / GLOBAL_GRAPH).with_suffix(IR_SUFFIX).is_file()

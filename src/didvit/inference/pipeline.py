@@ -174,6 +174,8 @@ def _views(
         cut += [resize(image, (x0, y0, x1, y1), size) for x0, y0, x1, y1 in scaled.tolist()]
     # As many as fill the area of the input: on a CPU, larger and smaller batches are slower.
     share = max(1, int(np.prod(engine.input_size) // np.prod(size)))
+    if engine.all_at_once:
+        share *= len(canvas)
     parts = [engine.view_logits(_batch(cut[i : i + share])) for i in range(0, len(cut), share)]
     logits = np.concatenate([np.empty((0, num_labels), np.float32), *parts])
     _check(logits)

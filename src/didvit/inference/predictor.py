@@ -14,7 +14,7 @@ from didvit.config import ConfigError, DiDConfig, ModelConfig
 from didvit.config.presets import PRESETS, EngineName, Preset
 from didvit.data.images import ImageError, Photograph, decode, read_photograph
 from didvit.data.pixels import array_pixels
-from didvit.decisions.store import FILE, Decisions, read_decisions, weights_digest
+from didvit.decisions.store import FILE, Decisions, DecisionsError, read_decisions, weights_digest
 from didvit.inference.cut import Cut, Threshold, choose_cut
 from didvit.inference.engine import Engine, EngineError, choose_engine
 from didvit.inference.paths import find_images
@@ -336,7 +336,14 @@ def _decisions(model: str | Path, preset: Preset | None) -> Decisions | None:
     labels, config = read_description(folder)
     if (preset and PRESETS[preset] != config.method) or not (folder / FILE).is_file():
         return None
-    return read_decisions(folder, labels, weights_digest(folder / WEIGHTS))
+    decisions = read_decisions(folder, labels, weights_digest(folder / WEIGHTS))
+    if decisions and decisions.fusion != config.method.fusion:
+        raise DecisionsError(
+            f"{folder / FILE} is for the fusion {decisions.fusion}, and the model's is "
+            f"{config.method.fusion}; tune the model again with 'didvit tune', or remove the file "
+            "with --reset"
+        )
+    return decisions
 
 
 def _open(name: EngineName, folder: Path, method: DiDConfig, threads: int | None) -> Engine:

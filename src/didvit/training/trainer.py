@@ -351,29 +351,31 @@ class Trainer:
                 remove_decisions(folder)  # of the weights before
                 save_checkpoint(folder, model, labels, config.model)
                 self.folder.write_metrics(folder, step, result)
-            if best == step and (config.scores_views(step) or not config.model.method.top_n):
-                self._decide(scores)
         if len(progress.history) == 1:
             for failure in result.failures:
                 self.observer.warn(f"{failure}; it is left out of the validation")
         self.observer.evaluation(step, result, best == step)
         self.fabric.barrier()
-        if (
-            step == config.schedule.steps
-            and config.model.method.top_n
-            and not config.scores_views(best)
-        ):
-            self._score_views(best)
+        if step == config.schedule.steps:
+            self._finish(best, scores if best == step else None)
 
-    def _score_views(self, best: int) -> None:
-        """Score the best weights with views, if they were chosen by whole images alone."""
-        model = load_checkpoint(self.folder.path).model.to(self.fabric.device)
-        scores = self._score(model)
-        result = report(scores, self.table.labels)
+    def _finish(self, best: int, scores: Scores | None) -> None:
+        """Decide on the scores of the best weights, which are scored again where they must be.
+
+        Args:
+            best: Their step.
+            scores: Their scores, if they are at hand.
+        """
+        without_views = self.config.model.method.top_n and not self.config.scores_views(best)
+        if scores is None or without_views:
+            scores = self._score(load_checkpoint(self.folder.path).model.to(self.fabric.device))
+        if without_views:  # they were chosen by whole images alone
+            result = report(scores, self.table.labels)
+            if self.fabric.is_global_zero:
+                self.folder.write_metrics(self.folder.path, best, result)
+            self.observer.evaluation(best, result, True)
         if self.fabric.is_global_zero:
-            self.folder.write_metrics(self.folder.path, best, result)
             self._decide(scores)
-        self.observer.evaluation(best, result, True)
         self.fabric.barrier()
 
     def _score(self, model: DiD) -> Scores:

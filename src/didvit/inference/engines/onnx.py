@@ -33,6 +33,7 @@ class OnnxEngine:
     """
 
     name = "onnx"
+    all_at_once = False
 
     def __init__(self, folder: Path, threads: int | None = None):
         weights = weights_of(folder)

@@ -41,6 +41,7 @@ class OpenVinoEngine:
     """
 
     name = "openvino"
+    all_at_once = False
 
     def __init__(self, folder: Path, threads: int | None = None):
         weights = weights_of(folder)

@@ -32,6 +32,7 @@ class PyTorchEngine:
 
     def __init__(self, model: DiD, input_size: Size, device: str | torch.device | None = None):
         self.device = choose_device(device)
+        self.all_at_once = self.device.type != "cpu"
         self.model = model.to(self.device).eval()
         self.input_size, self.patch_size = input_size, model.backbone.patch_size
 
