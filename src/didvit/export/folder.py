@@ -139,7 +139,9 @@ def _convert(graph: Path) -> None:
     """Write OpenVINO's form of a graph in its place; half weights stay half."""
     import openvino
 
-    model = openvino.Core().read_model(graph)
+    from didvit.inference.engines.openvino import core
+
+    model = core().read_model(graph)
     openvino.save_model(model, graph.with_suffix(IR_SUFFIX), compress_to_fp16=False)
     graph.unlink()
 

@@ -1,5 +1,6 @@
 """The engine of OpenVINO, on the CPU. It runs the same graphs as the engine of ONNX Runtime."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,17 @@ class OpenVinoEngine:
         check_method(self._graph, self._views_graph, method)
 
 
+@cache
+def core() -> openvino.Core:
+    """OpenVINO's core, one for the whole process, which is never given up.
+
+    On processors with AMX, a core moves the stack on which signals are handled, and puts it back
+    when it goes. Of two cores that go in the order in which they came, the last puts back a stack
+    that is gone, and the next signal, such as Ctrl-C, ends the process.
+    """
+    return openvino.Core()
+
+
 def _graph(folder: Path, name: str) -> Path:
     """A graph in OpenVINO's own form, where there is one, else in ONNX's."""
     own = (folder / name).with_suffix(IR_SUFFIX)
@@ -85,9 +97,8 @@ def _open(path: Path, weights: str, threads: int | None) -> tuple[Any, GraphDesc
         settings["INFERENCE_NUM_THREADS"] = threads
     if not path.is_file():
         raise EngineError(f"{path} is missing; {AGAIN}")
-    core = openvino.Core()
     try:
-        model = core.read_model(path)
+        model = core().read_model(path)
     # OpenVINO raises RuntimeError, and nearly anything at a damaged file.
     except Exception as error:
         raise _cannot_run(path, error) from error
@@ -99,7 +110,7 @@ def _open(path: Path, weights: str, threads: int | None) -> tuple[Any, GraphDesc
         settings["INFERENCE_PRECISION_HINT"] = "f32"
         settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0  # else packed weights compute in 8 bits
     try:
-        return core.compile_model(model, "CPU", settings), description
+        return core().compile_model(model, "CPU", settings), description
     except Exception as error:
         raise _cannot_run(path, error) from error
 
