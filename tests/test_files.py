@@ -120,7 +120,7 @@ def test_a_link_to_nothing_gets_a_file_at_its_end(tmp_path):
 def test_a_pipe_gets_the_content_and_stays(tmp_path, write):
     pipe, got = tmp_path / "pipe", []
     os.mkfifo(pipe)
-    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()), daemon=True)
     reader.start()
     if write == "whole":
         write_json(pipe, "content")

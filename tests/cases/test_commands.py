@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-COMMAND = (sys.executable, "-c", "from didvit.cli.main import main; main()")
+# A job in the background, as these tests may be, has its children ignore SIGINT.
+HEAR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+COMMAND = (sys.executable, "-c", f"{HEAR}; from didvit.cli.main import main; main()")
 
 posix = pytest.mark.skipif(os.name != "posix", reason="the system has no such processes and files")
 
@@ -107,7 +109,7 @@ def test_lines_go_into_what_is_no_file(case, didvit):
     case("02")
     os.mkfifo("pipe")
     received = []
-    reader = threading.Thread(target=lambda: received.append(Path("pipe").read_text()))
+    reader = threading.Thread(target=lambda: received.append(Path("pipe").read_text()), daemon=True)
     reader.start()
     assert didvit("predict 0.jpg --json pipe").code == 0
     reader.join(timeout=20)

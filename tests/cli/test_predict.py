@@ -170,7 +170,7 @@ def test_lines_to_a_link_a_pipe_and_a_device(predict, photos, tmp_path):
     assert len(read_lines(target)) == 3
     os.mkfifo(pipe)
     got = []
-    reader = threading.Thread(target=lambda: got.extend(pipe.read_text().splitlines()))
+    reader = threading.Thread(target=lambda: got.extend(pipe.read_text().splitlines()), daemon=True)
     reader.start()
     predict(photos, "--json", pipe)
     reader.join(10)
