@@ -1,10 +1,11 @@
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from timm.models.deit import VisionTransformerDistilled
 
 import oracles
-from didvit.method.backbone import QUERY_ROWS, ViTBackbone, mean_attention
+from didvit.method.backbone import QUERY_ROWS, ViTBackbone, attend, mean_attention
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.23, 0.22, 0.27)
 
@@ -155,6 +156,15 @@ def test_mean_attention_over_several_query_blocks(tokens):
     query, key = torch.randn(2, 2, 3, tokens, 4, dtype=torch.float64)
     expected = (query @ key.mT / 2).softmax(-1).mean(1)
     torch.testing.assert_close(mean_attention(query, key), expected)
+
+
+@pytest.mark.parametrize("tokens", [2, QUERY_ROWS + 1, 700])
+def test_attention_for_values_and_mean_from_one_computation(tokens):
+    query, key, value = torch.randn(3, 2, 3, tokens, 4)
+    out, mean = attend(query, key, value)
+    expected = F.scaled_dot_product_attention(query, key, value)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(mean, mean_attention(query, key))
 
 
 def test_mean_attention_survives_large_scores():

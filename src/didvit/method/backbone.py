@@ -4,7 +4,7 @@ The paper prints post-norm blocks (eqs. 1-2); its weights and its authors' code 
 is this file: ``y = x + MSA(LN(x))``, ``x = y + FFN(LN(y))``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -17,6 +17,9 @@ from torch.utils.checkpoint import checkpoint
 
 QUERY_ROWS = 64
 """Rows of attention held at once for all heads; more leave the processor's cache."""
+
+MOST_WEIGHTS = 2**20
+"""Attention weights held at once where they act on values too."""
 
 
 class BackboneOutput(NamedTuple):
@@ -170,16 +173,38 @@ def block_with_attention(
 
 
 def _attend(attn: Attention, x: Float[Tensor, "B T D"]) -> tuple[Tensor, Tensor]:
-    """timm's ``Attention.forward``, and the mean attention, which no fused kernel gives."""
+    """timm's ``Attention.forward``, and the mean attention, which no fused kernel gives.
+
+    Where nothing is learned, attention is computed once for both. A backward pass would need all of
+    it; there the fused kernel, which keeps none, and a second computation take less memory.
+    """
     qkv = attn.qkv(x).unflatten(-1, (3, attn.num_heads, attn.head_dim))
     query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each B M T d
     query, key = attn.q_norm(query), attn.k_norm(key)
-    dropout = attn.attn_drop.p if attn.training else 0.0
-    out = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+    if attn.training or torch.is_grad_enabled():
+        dropout = attn.attn_drop.p if attn.training else 0.0
+        out = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        mean = mean_attention(query, key)
+    else:
+        out, mean = attend(query, key, value)
     out = attn.norm(out.transpose(1, 2).flatten(2))  # B T D
     if attn.gate is not None:
         out = out * attn.gate(x).sigmoid()
-    return attn.proj_drop(attn.proj(out)), mean_attention(query, key)
+    return attn.proj_drop(attn.proj(out)), mean
+
+
+@torch.no_grad()
+def attend(
+    query: Float[Tensor, "B M T d"], key: Float[Tensor, "B M T d"], value: Float[Tensor, "B M T d"]
+) -> tuple[Float[Tensor, "B M T d"], Float[Tensor, "B T T"]]:
+    """``softmax(QKᵀ/√d)·V`` of every head, and `mean_attention`, from one computation."""
+    batch, heads, tokens = query.shape[:3]
+    rows = max(MOST_WEIGHTS // (batch * heads * tokens), QUERY_ROWS)
+    values, outs, means = value.flatten(0, 1), [], []
+    for attention in _attention(query, key, rows):
+        outs.append(torch.bmm(attention.to(value.dtype), values))
+        means.append(attention.unflatten(0, (batch, heads)).mean(1))
+    return torch.cat(outs, 1).unflatten(0, (batch, heads)), torch.cat(means, 1)
 
 
 @torch.no_grad()
@@ -190,12 +215,15 @@ def mean_attention(
 
     At least float32: in half precision, rows would not sum to 1.
     """
+    heads = query.shape[:2]
+    blocks = _attention(query, key, QUERY_ROWS)
+    return torch.cat([attention.unflatten(0, heads).mean(1) for attention in blocks], 1)
+
+
+def _attention(query: Tensor, key: Tensor, rows: int) -> Iterator[Tensor]:
+    """``softmax(QKᵀ/√d)``, at least in float32, as (B·M) x rows x T, some rows at a time."""
     dtype = torch.promote_types(query.dtype, torch.float32)
-    batch, heads = query.shape[:2]
     query = (query * query.shape[-1] ** -0.5).flatten(0, 1)
-    key = key.contiguous().flatten(0, 1).mT
-    means = [
-        torch.bmm(rows, key).softmax(-1, dtype=dtype).unflatten(0, (batch, heads)).mean(1)
-        for rows in query.split(QUERY_ROWS, dim=1)
-    ]
-    return torch.cat(means, dim=1)
+    keys = key.flatten(0, 1).mT
+    for part in query.split(rows, dim=1):
+        yield torch.bmm(part, keys).softmax(-1, dtype=dtype)
