@@ -17,4 +17,7 @@ class CategoryClassifiers(nn.Linear):
 
     def forward(self, input: Float[Tensor, "B C E"]) -> Float[Tensor, "B C"]:
         """Compute every category's logit from its vector."""
-        return (input * self.weight).sum(-1) + self.bias
+        # Where a vector is added to a sum that drops its axis, OpenVINO 2026.4 adds element b to
+        # image b, not element c to category c. An axis that is dropped later is not in its way.
+        products = (input * self.weight).sum(-1, keepdim=True)
+        return products.squeeze(-1) + self.bias

@@ -85,7 +85,8 @@ class MLDecoderHead(nn.Module):
         A category's map is the head-mean cross-attention of its group, the same for the group.
         """
         features = self.embedding(patch_tokens.flatten(2).mT)  # B N E
-        queries = self.group_queries.expand(len(features), -1, -1)  # B K E
+        # Not len(): a traced graph would have the number of images in it.
+        queries = self.group_queries.expand(features.shape[0], -1, -1)  # B K E
         pooled, attention = self.cross_attention(queries, features, features)
         queries = self.norm1(queries + self.dropout(pooled))
         queries = self.norm2(queries + self.dropout(self.feedforward(queries)))

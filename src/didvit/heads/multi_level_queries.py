@@ -37,7 +37,8 @@ class MultiLevelQueriesHead(Query2LabelHead):
         height, width = patch_tokens.shape[-2:]
         levels = patch_tokens.unflatten(1, (self.num_levels, -1)).flatten(3).mT  # B S N D
         positions = sine_positions(height, width, levels.shape[-1]).to(levels)
-        queries, attention = self.label_queries.expand(len(levels), -1, -1), None  # B C D
+        # Not len(): a traced graph would have the number of images in it.
+        queries, attention = self.label_queries.expand(levels.shape[0], -1, -1), None  # B C D
         for layer, features in zip(self.layers, levels.unbind(1), strict=True):
             queries, attention = layer(queries, features + positions, features)
         assert attention is not None

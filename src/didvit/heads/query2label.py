@@ -69,7 +69,8 @@ class Query2LabelHead(nn.Module):
         height, width = patch_tokens.shape[-2:]
         features = patch_tokens.flatten(2).mT  # B N D
         keys = features + sine_positions(height, width, features.shape[-1]).to(features)
-        queries = self.label_queries.expand(len(features), -1, -1)  # B C D
+        # Not len(): a traced graph would have the number of images in it.
+        queries = self.label_queries.expand(features.shape[0], -1, -1)  # B C D
         *earlier, last = self.layers
         for layer in earlier:
             queries, _ = layer(queries, keys, features)
