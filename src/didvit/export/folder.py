@@ -61,6 +61,7 @@ def export_model(
     Raises:
         ConfigError: A setting is impossible, or ``output`` exists.
         CheckpointError: There is no such model, or it is damaged.
+        ExportError: A part of the model cannot be exported.
         ParityError: The export differs too much.
     """
     for name, value, kind in (

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import onnx
 import torch
 from onnx import TensorProto, helper
+from onnxscript.optimizer import fold_constants, remove_unused_nodes
 
 from didvit.config.serialization import to_json
 from didvit.export.network import GlobalNetwork, ViewsNetwork
@@ -29,14 +30,18 @@ from didvit.modeling.quantize import SCALE
 
 OPSET = 20
 INPUT = "images"
+RUN_BY_PYTORCH = "run it with the engine pytorch"
 TAGS_GRAPH = "tags.onnx"
 """The whole image alone: pixels in, logits out."""
 
-OUTPUTS = ("logits", "features", "semantic_maps", "instance_maps", "spatial_map")
 SMALL = 1024
 """Bytes of a tensor below which it is kept in the graph itself."""
 
 ONNX_TYPES = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16, "I8": TensorProto.INT8}
+
+
+class ExportError(ValueError):
+    """A model cannot be exported; the message says what of it."""
 
 
 class Stored(NamedTuple):
@@ -69,6 +74,7 @@ def write_graphs(
         The graphs.
 
     Raises:
+        ExportError: The exporter cannot write a part of the model.
         OSError: A file cannot be written.
     """
     method, patch_size = model.config, model.backbone.patch_size
@@ -116,28 +122,49 @@ def trace(network: GlobalNetwork | ViewsNetwork, size: Size) -> onnx.ModelProto:
     """An ONNX graph of a network, with any number of images in a batch.
 
     Weights have the names that they have in ``model.safetensors``.
+
+    Raises:
+        ExportError: The exporter cannot write a part of the network, or would write a graph of one
+            batch size alone.
     """
-    # A batch of one would be taken for a constant.
-    example = torch.zeros(2, 3, *size)
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    with torch.no_grad(), _quiet():
-        program: Any = torch.onnx.export(
-            network,
-            (example,),
-            dynamo=True,
-            optimize=False,
-            opset_version=OPSET,
-            dynamic_shapes={INPUT: {0: batch}},
-            input_names=[INPUT],
-            output_names=list(OUTPUTS[: _num_outputs(network)]),
-            verbose=False,
-        )
+    program = _exported(network, size)
+    _without_sequences(program.model)
     graph = program.model_proto
     graph.producer_name = "didvit"
     _strip(graph)
     for tensor in graph.graph.initializer:
         _rename(graph, tensor.name, tensor.name.removeprefix("model."))
     return graph
+
+
+def _exported(network: GlobalNetwork | ViewsNetwork, size: Size) -> Any:
+    """The exporter's result."""
+    # A batch of one would be taken for a constant.
+    example = torch.zeros(2, 3, *size)
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    parts = f"{type(network.model.backbone.vit).__name__} with {type(network.model.head).__name__}"
+    try:
+        with torch.no_grad(), _quiet():
+            program: Any = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                optimize=False,
+                opset_version=OPSET,
+                dynamic_shapes={INPUT: {0: batch}},
+                input_names=[INPUT],
+                output_names=list(network.outputs),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ExportError(f"{parts} cannot be exported ({reason}); {RUN_BY_PYTORCH}") from error
+    if isinstance(program.model.graph.inputs[0].shape[0], int):
+        raise ExportError(
+            f"{parts} cannot be exported: its graph would take batches of two images alone, as a "
+            f"number in it depends on the batch; {RUN_BY_PYTORCH}"
+        )
+    return program
 
 
 def point_into(graph: onnx.ModelProto, stored: dict[str, Stored]) -> None:
@@ -214,6 +241,13 @@ def _rename(graph: onnx.ModelProto, old: str, new: str) -> None:
                 node.input[i] = new
 
 
+def _without_sequences(model: Any) -> None:
+    """Give the parts of a tensor as outputs of Split: OpenVINO has no sequences."""
+    if any(node.op_type == "SplitToSequence" for node in model.graph):
+        fold_constants(model, should_fold=lambda node: False)  # rewrites, and folds nothing
+        remove_unused_nodes(model)
+
+
 def _strip(graph: onnx.ModelProto) -> None:
     """Take out what the exporter notes of each node, such as lines of source files."""
     for node in graph.graph.node:
@@ -222,12 +256,6 @@ def _strip(graph: onnx.ModelProto) -> None:
     for value in (*graph.graph.input, *graph.graph.output, *graph.graph.initializer):
         del value.metadata_props[:]
     del graph.graph.value_info[:], graph.graph.metadata_props[:]
-
-
-def _num_outputs(network: GlobalNetwork | ViewsNetwork) -> int:
-    if isinstance(network, ViewsNetwork):
-        return 1
-    return 3 if network.model.config.top_n == 0 else len(OUTPUTS)
 
 
 @contextmanager

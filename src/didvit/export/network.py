@@ -11,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from didvit.inference.engine import Size
+from didvit.inference.engines.graphs import OUTPUTS
 from didvit.method.backbone import ViTBackbone
 from didvit.method.model import DiD
 from didvit.method.rollout import attention_rollout
@@ -21,7 +22,8 @@ class GlobalNetwork(nn.Module):
     """The pass over whole images.
 
     Gives logits ``(B, C)``, features ``(B, D)`` and semantic maps ``(B, C, h, w)``; with boxes also
-    instance maps ``(B, C, h, w)`` and the spatial map ``(B, h, w)``.
+    instance maps ``(B, C, h, w)``, where they are not the semantic maps, and the spatial map
+    ``(B, h, w)``.
 
     Args:
         model: The model. It is unchanged.
@@ -31,6 +33,11 @@ class GlobalNetwork(nn.Module):
     def __init__(self, model: DiD, input_size: Size):
         super().__init__()
         self.model = _of_fixed_size(model, input_size)
+        self.outputs = OUTPUTS
+        if model.config.top_n == 0:
+            self.outputs = OUTPUTS[:3]
+        elif model.config.reconstraint == "none":  # an output cannot have two names
+            self.outputs = (*OUTPUTS[:3], OUTPUTS[4])
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Of images ``(B, 3, H, W)`` in [0, 1]."""
@@ -45,8 +52,10 @@ class GlobalNetwork(nn.Module):
         prefix = backbone.num_prefix_tokens, backbone.has_class_token
         settings = model.normalize, model.config.rollout_order
         spatial_map = attention_rollout(attentions, (height, width), *prefix, *settings)
-        instance_maps = model.reconstrain(spatial_map, maps)
-        return logits, tokens.mean((-2, -1)), maps, instance_maps, spatial_map
+        values = logits, tokens.mean((-2, -1)), maps
+        if "instance_maps" not in self.outputs:
+            return *values, spatial_map
+        return *values, model.reconstrain(spatial_map, maps), spatial_map
 
 
 class ViewsNetwork(nn.Module):
@@ -57,7 +66,9 @@ class ViewsNetwork(nn.Module):
         size: Height and width of the views. Position embeddings are resampled to it, once.
     """
 
-    def __init__(self, model: DiD, size: tuple[int, int]):
+    outputs = OUTPUTS[:1]
+
+    def __init__(self, model: DiD, size: Size):
         super().__init__()
         self.model = _of_fixed_size(model, size)
 

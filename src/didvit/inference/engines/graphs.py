@@ -21,6 +21,9 @@ BAKED = ("normalization", "rollout_order", "reconstraint")
 
 SIZES = ("input_size", "patch_size")
 
+OUTPUTS = ("logits", "features", "semantic_maps", "instance_maps", "spatial_map")
+"""Of a global graph; of other graphs, the first alone."""
+
 AGAIN = "export the model again with 'didvit export'"
 
 
@@ -137,7 +140,11 @@ def view_size(method: DiDConfig, input_size: Size, patch_size: Size) -> Size:
 
 
 def named_outputs(names: Sequence[str], values: Sequence[Any]) -> GlobalPass:
-    """The outputs of a global graph, which has no spatial map if its model has no boxes."""
+    """The outputs of a global graph.
+
+    It has no spatial map if its model has no boxes, and no instance maps if those are the semantic
+    maps.
+    """
     by_name = dict(zip(names, values, strict=True))
     maps = by_name["semantic_maps"]
     return GlobalPass(

@@ -19,6 +19,7 @@ from didvit.inference.engine import (
 from didvit.inference.engines.graphs import (
     AGAIN,
     METADATA,
+    OUTPUTS,
     GraphDescription,
     check_graph,
     check_method,
@@ -47,6 +48,9 @@ class OpenVinoEngine:
     def __init__(self, folder: Path, threads: int | None = None):
         weights = weights_of(folder)
         self._global, self._graph = _open(_graph(folder, GLOBAL_GRAPH), weights, threads)
+        # An output may have other names beside its own.
+        names = {name for output in self._global.outputs for name in output.names}
+        self._outputs = [name for name in OUTPUTS if name in names]
         self._views, self._views_graph = self._global, self._graph
         if (views := _graph(folder, VIEWS_GRAPH)).is_file():
             self._views, self._views_graph = _open(views, weights, threads)
@@ -57,8 +61,7 @@ class OpenVinoEngine:
     ) -> GlobalPass:
         """The forward pass over whole images; the graph computes all of it in any case."""
         values = self._global(images)
-        names = [output.any_name for output in self._global.outputs]
-        return named_outputs(names, [values[name] for name in names])
+        return named_outputs(self._outputs, [values[name] for name in self._outputs])
 
     def view_logits(self, views: Float[np.ndarray, "n 3 H W"]) -> Float[np.ndarray, "n C"]:
         """Logits of views, by the graph of their size."""
