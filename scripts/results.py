@@ -65,6 +65,7 @@ FIRST = {
 }
 LAST = {
     "decisions": "Thresholds and calibration",
+    "passes": "Leaving views out",
     "curation": "Label errors, and what to label next",
     "figure3": "Figure 3: regions that a model finds",
     "boxes": "The quality of the boxes",
@@ -568,6 +569,31 @@ def aims() -> str:
     return table(rows)
 
 
+def budgets(*kinds: str) -> str:
+    """Ways to spend forward passes: a table of those of some kinds."""
+    rows = [["views", "forward passes", "mAP", "change", "share of the gain", "CF1", "OF1"]]
+    for row in read(ROOT / "results" / "passes.json")["rows"]:
+        if row["kind"] in kinds:
+            low, high = row["interval"]
+            figures = f"{row['mAP']:.1f}", f"{low:+.1f} to {high:+.1f}"
+            gain = f"{row['share_of_gain']:.0f} %"
+            counts = (f"{row[name]:.1f}" for name in ("CF1", "OF1"))
+            rows.append([row["name"], f"{row['passes']:.2f}", *figures, gain, *counts])
+    return table(rows)
+
+
+def fixed_views() -> str:
+    return budgets("fixed")
+
+
+def adaptive_views() -> str:
+    return budgets("adaptive")
+
+
+def views_by_range() -> str:
+    return budgets("range")
+
+
 def audits() -> str:
     rows = [["seed", "labels turned", "first 200", "missing", "wrong"]]
     for row in _curation()["audit"]:
@@ -670,6 +696,7 @@ MADE: dict[str, Callable[[], str]] = {
             package_versions,
         ),
         *(fuzzing, fuzzing_summary, former, calibration, aims, card_aims, audits, choices),
+        *(fixed_views, adaptive_views, views_by_range),
     )
 }
 

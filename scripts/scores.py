@@ -2,17 +2,20 @@
 
     python scripts/scores.py --data coco40k/test.csv --output test.npz
 
-The file holds ``indices``, ``global_logits``, ``local_logits``, ``targets`` and ``features``.
+The file holds ``indices``, ``global_logits``, ``local_logits``, ``targets``, ``features`` and
+``view_logits (n, V, C)``: first the regions, then the tiles.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from didvit.data.datasets import read_dataset
 from didvit.evaluation.evaluate import score
 from didvit.files import whole_file
+from didvit.inference.pipeline import Output
 from didvit.inference.predictor import load
 
 
@@ -26,10 +29,19 @@ def main() -> None:
     options = parser.parse_args()
     predictor = load(options.model, engine=options.engine, threads=options.threads, decide=False)
     table = read_dataset(options.data, predictor.labels)
+    views, run = [], predictor.run
+
+    def run_and_keep(*arguments: Any) -> Output:
+        output = run(*arguments)
+        views.append(output.view_logits.astype(np.float32))
+        return output
+
+    predictor.run = run_and_keep
     scores = score(predictor, table)
     names = ("indices", "global_logits", "local_logits", "targets", "features")
     with whole_file(options.output) as path, path.open("wb") as file:
-        np.savez(file, **{name: getattr(scores, name) for name in names})
+        arrays = {name: getattr(scores, name) for name in names}
+        np.savez(file, **arrays, view_logits=np.concatenate(views))
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def test_lines_on_stdout_and_nothing_else(model_folder, photographs, tmp_path):
     names = [str(photographs / f"{name}.png") for name in ("astronaut", "chelsea", "coffee")]
     assert [line["image"] for line in lines] == [*names, str(tmp_path / "text.jpg")]
     for line in lines[:3]:
-        assert list(line) == ["image", "width", "height", "labels", "regions"]
+        assert list(line) == ["image", "width", "height", "labels", "regions", "has_views"]
         assert [line["width"], line["height"]] == list(Image.open(line["image"]).size)
         assert len(line["labels"]) == 5
         scores = [label["score"] for label in line["labels"]]
@@ -476,7 +476,7 @@ def test_earlier_reports_are_not_replaced_unasked(didvit, evaluate, table, tmp_p
 def test_evaluate(evaluate, table, tmp_path):
     result = evaluate("--data", table, "--json", tmp_path / "new" / "metrics.json")
     assert result.code == 0
-    assert result.err.startswith("4 images scored; mAP ")
+    assert result.err.startswith("4 images scored, 2.5 forward passes per image; mAP ")
     content = json.loads((tmp_path / "new" / "metrics.json").read_text())
     assert content["num_images"] == 4
     assert set(content["fusions"]) == {"global", "local", "max", "mean"}

@@ -245,3 +245,42 @@ def test_thresholds_as_they_are_written(texts, expected):
 def test_thresholds_that_are_none(texts, reason):
     with pytest.raises(ConfigError, match=reason):
         parse_thresholds("--threshold", texts)
+
+
+def test_a_number_of_passes(folder, data, photographs, capsys, tmp_path):
+    tune(str(folder), data=str(data), threads=1)
+    model = load(folder, "cpu")
+    images = sorted(photographs.iterdir())
+    whole = model.predict(images)
+    least = model.predict(images, passes=1)
+    assert not any(prediction.has_views for prediction in least)
+    assert all(prediction.has_views for prediction in whole)
+    for one, other in zip(least, whole, strict=True):
+        assert [region.box for region in one.regions] != []
+        assert {label.seen_in for label in one.labels} <= {"image"}
+        assert sorted(r.box for r in one.regions) == sorted(r.box for r in other.regions)
+    same = model.predict(images, passes=2.5)
+    assert [prediction.scores for prediction in same] == [p.scores for p in whole]
+
+    capsys.readouterr()
+    assert predict((str(photographs),), model=str(folder), passes=2, threads=1) == 0
+    chosen = [p.has_views for p in model.predict(images, passes=2)]
+    assert f"{sum(chosen)} with views" in capsys.readouterr().err
+    output = tmp_path / "metrics.json"
+    evaluate(data=str(data), model=str(folder), passes=1, json=output, threads=1)
+    assert json.loads(output.read_text())["forward_passes"] == 1
+    assert "1 forward passes per image" in capsys.readouterr().err.replace("\n", " ")
+    evaluate(data=str(data), model=str(folder), json=output, overwrite=True, threads=1)
+    assert json.loads(output.read_text())["forward_passes"] == 2.5
+
+
+@pytest.mark.parametrize("settings", [{"top_n": 1}, {"top_n": 0}])
+def test_passes_of_other_settings_than_the_models_are_refused(folder, data, photographs, settings):
+    tune(str(folder), data=str(data), threads=1)
+    with pytest.raises(ConfigError, match=r"passes is 2, and the model is not tuned, or is run"):
+        load(folder, "cpu").predict(min(photographs.iterdir()), passes=2, **settings)
+
+
+def test_passes_of_a_model_that_is_not_tuned_are_refused(folder, data):
+    with pytest.raises(ConfigError, match=r"passes is 2, and the model is not tuned.*didvit tune"):
+        evaluate(data=str(data), model=str(folder), passes=2, threads=1)

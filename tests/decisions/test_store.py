@@ -30,7 +30,10 @@ def scores(count=300, seed=0):
 
 def decided(*aims, weights="w", digest="d", **changes):
     arguments = {"fusion": "mean", "weights": weights, "data": "val.csv", "digest": digest}
-    return decide(*scores(), LABELS, [parse_aim(aim) for aim in aims], **{**arguments, **changes})
+    logits, targets = scores()
+    local = changes.pop("local", logits)
+    wanted = [parse_aim(aim) for aim in aims]
+    return decide(logits, local, targets, LABELS, wanted, **{**arguments, **changes})
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -51,9 +54,8 @@ def test_curves_are_read_again(tmp_path):
     rng = np.random.default_rng(0)
     logits = rng.uniform(-4, 4, (4000, 1))
     targets = (rng.random(logits.shape) < np.where(logits < 0, 0.1, 0.6)).astype(np.int64)
-    written = decide(
-        logits, targets, ("a",), [parse_aim("f1")], fusion="mean", weights="w", data="v", digest="d"
-    )
+    names = {"fusion": "mean", "weights": "w", "data": "v", "digest": "d"}
+    written = decide(logits, logits, targets, ("a",), [parse_aim("f1")], **names)
     assert written.calibration.curves
     write_decisions(tmp_path, written)
     read = read_decisions(tmp_path, ("a",), "w")
@@ -82,10 +84,16 @@ def test_removed(tmp_path):
         (lambda c: c["aims"]["f1"]["cat"].update(threshold=2), "damaged"),
         (lambda c: c["aims"]["f1"].pop("cat"), "damaged"),
         (lambda c: c["aims"].update(nonsense={}), "damaged"),
+        (lambda c: c.pop("views"), "damaged"),
+        (lambda c: c["views"].pop("slope"), "damaged"),
+        (lambda c: c["views"].update(offset=float("inf")), "damaged"),
+        (lambda c: c["views"]["doubts"].pop(), "damaged"),
+        (lambda c: c["views"]["doubts"].reverse(), "damaged"),
+        (lambda c: c["views"].update(doubts=[float("nan")] * 101), "damaged"),
     ],
 )
 def test_damaged_files_are_refused_by_name(tmp_path, change, reason):
-    write_decisions(tmp_path, decided("f1"))
+    write_decisions(tmp_path, decided("f1", local=scores(seed=1)[0]))
     content = json.loads((tmp_path / FILE).read_text())
     change(content)
     (tmp_path / FILE).write_text(json.dumps(content))
@@ -132,6 +140,7 @@ def test_nothing_to_tune_on():
     with pytest.raises(ConfigError, match="no label has both"):
         decide(
             logits,
+            logits,
             np.ones_like(targets),
             LABELS,
             [parse_aim("f1")],
@@ -163,3 +172,25 @@ def test_a_rounded_copy_keeps_the_decisions(tmp_path):
     assert copy_decisions(one, other, LABELS, "m.bin")
     read = read_decisions(other, LABELS, weights_digest(other / "m.bin"))
     np.testing.assert_array_equal(read.thresholds(), decisions.thresholds())
+
+
+def test_views_are_learned_where_the_model_takes_them_and_read_again(tmp_path):
+    assert decided("f1").views is None
+    written = decided("f1", local=scores(seed=1)[0])
+    write_decisions(tmp_path, written)
+    read = read_decisions(tmp_path, LABELS, "w")
+    assert (read.views.slope, read.views.offset) == (written.views.slope, written.views.offset)
+    np.testing.assert_array_equal(read.views.doubts, written.views.doubts)
+
+
+def test_a_budget_of_passes():
+    decisions = decided("f1", local=scores(seed=1)[0])
+    assert decisions.view_budget(3, 3.0) is None
+    assert decisions.view_budget(1, 3.0).least_doubt == np.inf
+    median = decisions.views.doubts[50]
+    assert decisions.view_budget(2, 3.0).least_doubt == pytest.approx(median)
+    for passes in (0.99, 3.01, float("nan"), "2", None):
+        with pytest.raises(ConfigError, match=r"expected a number from 1 .* to 3 \(all views\)"):
+            decisions.view_budget(passes, 3.0)
+    with pytest.raises(ConfigError, match="passes is 2, and the model was tuned without views"):
+        decided("f1").view_budget(2, 3.0)

@@ -65,6 +65,7 @@ def tuned(tmp_path_factory, save_tiny_model):
     labels = load(folder, "cpu").labels
     decisions = decide(
         logits,
+        logits,
         targets,
         labels,
         [parse_aim("f1")],

@@ -51,9 +51,23 @@ def noise(height, width, seed=0):
 PHOTOGRAPHS = [noise(50, 70), noise(20, 200, 1), noise(*SIZE, 2)]
 
 
-def ran(photographs, engine=None, needs_views=None, **changes):
+class Chosen:
+    """A budget that gives views to the images of these places, and foresees -5 for all."""
+
+    def __init__(self, *places):
+        self.places, self.asked = places, []
+
+    def foreseen(self, global_logits):
+        return np.full_like(global_logits, -5)
+
+    def needs_views(self, fused_logits):
+        self.asked.append(fused_logits)
+        return np.isin(np.arange(len(fused_logits)), self.places)
+
+
+def ran(photographs, engine=None, budget=None, **changes):
     method = replace(PAPER, **{"top_n": 2, "tiles": 2, **changes})
-    return run(engine or Means(), photographs, method, steps_of(method), None, needs_views)
+    return run(engine or Means(), photographs, method, steps_of(method), None, budget)
 
 
 def test_shapes_and_types_of_what_comes_out():
@@ -89,10 +103,13 @@ def test_the_engine_gets_pixels_from_0_to_1_in_batches_of_the_inputs_area():
 
 
 @pytest.mark.parametrize("fusion", ["mean", "max", "global", "local"])
-def test_images_without_views_keep_their_global_logits(fusion):
+def test_images_without_views_have_the_local_logits_that_are_foreseen(fusion):
     whole = ran(PHOTOGRAPHS, fusion=fusion)
-    engine, chosen = Means(), np.array([True, False, True])
-    output = ran(PHOTOGRAPHS, engine, lambda logits: chosen, fusion=fusion)
+    engine, budget, chosen = Means(), Chosen(0, 2), np.array([True, False, True])
+    output = ran(PHOTOGRAPHS, engine, budget, fusion=fusion)
+    fuse = steps_of(replace(PAPER, fusion=fusion)).fuse
+    foreseen = fuse(whole.global_logits, np.full_like(whole.global_logits, -5))
+    np.testing.assert_array_equal(budget.asked, [foreseen])
     np.testing.assert_array_equal(output.has_views, chosen)
     assert sum(map(len, engine.views)) == 2 * 6
     for name in ("global_logits", "features", "categories", "boxes", "spatial_map"):
@@ -100,16 +117,16 @@ def test_images_without_views_keep_their_global_logits(fusion):
     for name in ("logits", "local_logits", "view_logits"):
         expected = getattr(whole, name)[chosen]
         np.testing.assert_allclose(getattr(output, name)[chosen], expected, rtol=1e-6)
-    np.testing.assert_array_equal(output.logits[1], whole.global_logits[1])
-    np.testing.assert_array_equal(output.local_logits[1], whole.global_logits[1])
+    np.testing.assert_array_equal(output.logits[1], foreseen[1])
+    assert (output.local_logits[1] == -5).all()
     assert (output.view_logits[1] == -np.inf).all()
 
 
 def test_no_image_may_need_views():
     engine = Means()
-    output = ran(PHOTOGRAPHS, engine, lambda logits: logits.max(1) > 1e6)
+    output = ran(PHOTOGRAPHS, engine, Chosen())
     assert not engine.views
-    np.testing.assert_array_equal(output.logits, output.global_logits)
+    np.testing.assert_array_equal(output.logits, (output.global_logits - 5) / 2)
 
 
 def test_without_boxes_there_is_one_pass():

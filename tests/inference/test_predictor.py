@@ -277,7 +277,7 @@ def test_to_dict_is_the_line_of_the_contract(predictor, photographs):
     result = predictor.predict(photographs / "coffee.png", threshold=0)
     line = json.loads(json.dumps(result.to_dict()))
     assert line == result.to_dict()
-    assert list(line) == ["image", "width", "height", "labels", "regions"]
+    assert list(line) == ["image", "width", "height", "labels", "regions", "has_views"]
     assert len(line["labels"]) == 5
     for label in line["labels"]:
         names = ["label", "score", "global_score", "local_score", "seen_in", "threshold"]

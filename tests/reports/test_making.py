@@ -163,7 +163,7 @@ def decided():
     logits = 2 * targets - 1 + rng.normal(size=(60, 2))
     aims = [parse_aim("f1"), parse_aim("precision=0.9")]
     names = {"fusion": "mean", "weights": "w", "data": "<val>.csv", "digest": "d"}
-    return decide(logits, targets, ("cat", "dog"), aims, **names)
+    return decide(logits, logits, targets, ("cat", "dog"), aims, **names)
 
 
 def test_a_model_with_decisions(decided):
@@ -186,8 +186,10 @@ def test_a_model_with_decisions(decided):
 def test_a_page_says_whether_thresholds_were_tuned_on_its_data(model_folder, table, tmp_path):
     folder = shutil.copytree(model_folder, tmp_path / "tuned")
     read = read_dataset(table, ("cat", "cup", "dog", "person", "spoon"))
+    logits = np.random.default_rng(0).normal(size=(3, 5))
     decisions = decide(
-        np.random.default_rng(0).normal(size=(3, 5)),
+        logits,
+        logits,
         read.targets,
         read.labels,
         [parse_aim("f1")],

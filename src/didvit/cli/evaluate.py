@@ -13,6 +13,7 @@ from didvit.cli.options import (
     OptionalEngine,
     OptionalFile,
     OptionalFolder,
+    OptionalPasses,
     OptionalPreset,
     check_count,
     check_data,
@@ -49,6 +50,7 @@ def evaluate(
     model: str = "default",
     aim: OptionalAim = None,
     preset: OptionalPreset = None,
+    passes: OptionalPasses = None,
     json: OptionalFile = None,
     overwrite: bool = False,
     submission: OptionalFolder = None,
@@ -77,6 +79,7 @@ def evaluate(
         model: 'default', or a folder that 'didvit train' wrote.
         aim: Which of the model's thresholds are measured, as in 'didvit predict'.
         preset: Settings of the method, as in 'didvit predict' (default: the model's own).
+        passes: Forward passes per image, on average, as in 'didvit predict'.
         json: File for the metrics, in percent.
         overwrite: Replace an existing --json file, which is refused otherwise.
         submission: Folder for the scores in the format of VOC 2012's evaluation server.
@@ -126,6 +129,7 @@ def evaluate(
     predictor = load(model, device, preset, engine, threads or default_threads())
     labels, fusion = predictor.labels, predictor.method.fusion
     choose_cut(labels, predictor.decisions, aim=aim)  # refuses an aim that is not stored
+    predictor.view_budget(passes)  # refuses what is impossible
     table = read_dataset(data, labels, difficult=difficult, without_labels=without_labels)
     if not submission:
         check_labeled(table, data, "; --submission DIR writes the scores themselves")
@@ -135,7 +139,7 @@ def evaluate(
         check_names(image_ids(table.images), table.labels)
     console = stderr_console()
     with naming_model(model), bar("evaluating", len(table), console) as advance:
-        scores = score(predictor, table, batch_size, workers, advance)
+        scores = score(predictor, table, batch_size, workers, advance, passes)
     for failure in scores.failures:
         console.print(f"[red]failed[/red] {escape(one_line(failure))}")
     if submission:
@@ -147,6 +151,7 @@ def evaluate(
         decided = _decided(predictor, scores, table, aim, min(resamples, MOST_RESAMPLES))
         if json:
             content = {"model": model, "settings": to_json(predictor.config), "data": data}
+            content["forward_passes"] = _passes(predictor, scores)
             content |= result.to_dict()
             content["decisions"] = decided.to_dict() if decided else None
             write_json(json, content)
@@ -154,7 +159,7 @@ def evaluate(
         tables[1:1] = [decided_table(decided, result.fusions[fusion].all)] if decided else []
         for rows in tables:
             Console(emoji=False, highlight=False).print(rows)
-        console.print(escape(_summary(result, fusion, json)))
+        console.print(escape(_summary(result, fusion, json, _passes(predictor, scores))))
         if decided and decided.tuned_here:
             console.print(TUNED_HERE)
     return SOMETHING_FAILED if scores.failures else SUCCESS
@@ -174,13 +179,21 @@ def _decided(
     return decided_report(logits, scores.targets, predictor.decisions, digest, aim, resamples)
 
 
-def _summary(result: "Report", fusion: str, json: Path | None) -> str:
+def _passes(predictor: "Predictor", scores: "Scores") -> float:
+    """Forward passes per image, on average."""
+    most = predictor.method.forward_passes(len(predictor.labels))
+    share = scores.has_views.mean() if len(scores.has_views) else 0
+    return 1 + (most - 1) * float(share)
+
+
+def _summary(result: "Report", fusion: str, json: Path | None, passes: float) -> str:
     """The end of an evaluation in words."""
     from didvit.data.wording import counted, first_few
 
     failed = f", {len(result.failures):,} failed and left out" if result.failures else ""
     measured = len(result.fusions[fusion].AP) - len(result.left_out)
-    parts = [f"{counted(result.num_images, 'image')} scored{failed}"]
+    each = f"{passes:.3g} forward passes per image"
+    parts = [f"{counted(result.num_images, 'image')} scored{failed}, {each}"]
     if measured:
         mean = result.fusions[fusion].mAP
         parts.append(f"mAP {mean:.1f} over {counted(measured, 'label')} (fusion {fusion})")

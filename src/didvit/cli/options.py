@@ -36,6 +36,7 @@ OptionalEngine = Annotated[
 ]
 OptionalText = Annotated[str | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
 OptionalAim = Annotated[str | None, tyro.conf.arg(name="for", metavar="AIM", help_behavior_hint="")]
+OptionalPasses = Annotated[float | None, tyro.conf.arg(metavar="X", help_behavior_hint="")]
 Thresholds = Annotated[
     tuple[str, ...], tyro.conf.arg(metavar="X|LABEL=X...", help_behavior_hint="")
 ]

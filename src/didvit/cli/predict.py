@@ -17,6 +17,7 @@ from didvit.cli.options import (
     OptionalEngine,
     OptionalFile,
     OptionalFolder,
+    OptionalPasses,
     OptionalPreset,
     Thresholds,
     check_count,
@@ -50,6 +51,7 @@ def predict(
     aim: OptionalAim = None,
     preset: OptionalPreset = None,
     top_n: OptionalCount = None,
+    passes: OptionalPasses = None,
     show_others: bool = False,
     batch_size: int = 8,
     threads: OptionalCount = None,
@@ -77,6 +79,9 @@ def predict(
             input's sides (default: the model's own; those of 'default' are 'didvit').
         top_n: Number of regions; 0 takes the whole image alone (default: the preset's, or the
             model's own).
+        passes: Forward passes per image, on average, from 1 to the model's own (3 for 'default'):
+            images that the whole image leaves most in doubt have views, the others none (default:
+            views for all).
         show_others: Draw regions of labels below the threshold too, marked as not found.
         batch_size: Number of images that the network takes at once.
         threads: Number of threads on the CPU (default: the physical cores).
@@ -115,7 +120,7 @@ def predict(
 
     console = stderr_console()
     predictor = load(model, device, preset, engine, threads or default_threads())
-    results = predictor.stream(found.images, chosen, top_n, batch_size, aim)
+    results = predictor.stream(found.images, chosen, top_n, batch_size, aim, passes)
     failed, seen = 0, _Seen()
     # On a terminal the lines themselves show how far it is.
     shown = len(found.images) > 1 and not (json is None and sys.stdout.isatty())
@@ -148,7 +153,7 @@ def predict(
             tick(1)
     for sentence in _passed_over(found):
         console.print(escape(one_line(sentence)))
-    summary = _summary(seen, failed + len(found.failures), json, output)
+    summary = _summary(seen, failed + len(found.failures), json, output, passes is not None)
     console.print(escape(one_line(summary)))
     return SOMETHING_FAILED if failed or found.failures else SUCCESS
 
@@ -157,16 +162,19 @@ class _Seen:
     """What a run found, counted."""
 
     def __init__(self) -> None:
-        self.images = self.with_labels = 0
+        self.images = self.with_labels = self.with_views = 0
         self.labels: Counter[str] = Counter()
 
     def add(self, prediction: "Prediction") -> None:
         self.images += 1
         self.with_labels += bool(prediction.labels)
+        self.with_views += prediction.has_views
         self.labels.update(label.label for label in prediction.labels)
 
 
-def _summary(seen: _Seen, failed: int, json: Path | None, output: Path | None) -> str:
+def _summary(
+    seen: _Seen, failed: int, json: Path | None, output: Path | None, count_views: bool
+) -> str:
     """The end of a run in words."""
     from didvit.data.wording import counted, first_few
 
@@ -178,6 +186,8 @@ def _summary(seen: _Seen, failed: int, json: Path | None, output: Path | None) -
         parts.append(f"{seen.with_labels:,} with labels ({names})")
     if nothing:
         parts.append(f"{nothing:,} with nothing that the model knows")
+    if count_views:
+        parts.append(f"{seen.with_views:,} with views")
     if failed:
         parts.append(f"{failed:,} of {seen.images + failed:,} failed")
     places = [f"JSON lines in {json}" if json else "", f"pictures in {output}" if output else ""]

@@ -130,7 +130,8 @@ def tune(
         console.print(f"[red]failed[/red] {escape(one_line(failure))}")
     fusion, weights = predictor.method.fusion, weights_digest(folder / WEIGHTS)
     decisions = decide(
-        scores.fused(fusion),
+        scores.global_logits,
+        scores.local_logits,
         scores.targets,
         predictor.labels,
         wanted,

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from jaxtyping import Float, Int
 from didvit.config import ConfigError
 from didvit.decisions.aims import Aim, parse_aim
 from didvit.decisions.calibration import Calibration, fit_calibration
+from didvit.decisions.passes import PERCENTILES, ViewBudget, ViewPolicy, fit_view_policy
 from didvit.decisions.thresholds import LabelThreshold, fit_thresholds
 from didvit.files import write_json
+from didvit.method.fusion import FUSIONS
 
 FILE = "decisions.json"
 LEARNED_FROM = "learned_from"
 """Field of a run's ``train.json``: `data_digest` of the data that the model learned from."""
-FORMAT = 1
+FORMAT = 2
 MOST_BYTES = 2**26
 DIGITS = 6
 """Significant digits of what is stored."""
@@ -45,6 +48,7 @@ class Decisions:
         num_images: Number of images that they are tuned on.
         date: When, as ISO 8601.
         forced: They were tuned on data that the model learned from.
+        views: Which images' views may be left out; None for a model that takes no views.
     """
 
     labels: tuple[str, ...]
@@ -57,6 +61,7 @@ class Decisions:
     num_images: int
     date: str = field(default_factory=lambda: date.today().isoformat())
     forced: bool = False
+    views: ViewPolicy | None = None
 
     @property
     def default_aim(self) -> str:
@@ -89,9 +94,32 @@ class Decisions:
         """
         return np.array([label.threshold for label in self.facts(aim)])
 
+    def view_budget(self, passes: float, most: float) -> ViewBudget | None:
+        """What takes so many forward passes per image on average; None where all views do.
+
+        Args:
+            passes: From 1 (no views) to ``most``.
+            most: With the views of all images.
+
+        Raises:
+            ConfigError: ``passes`` is out of its range, or nothing is known of leaving out views.
+        """
+        if self.views is None:
+            raise ConfigError(
+                f"passes is {passes}, and the model was tuned without views; tune it again with "
+                "'didvit tune MODEL --data VAL', or leave passes out"
+            )
+        if not isinstance(passes, Real) or not 1 <= passes <= most:
+            raise ConfigError(
+                f"passes is {passes}; expected a number from 1 (no views) to {most:g} (all views)"
+            )
+        least_doubt = self.views.least_doubt((passes - 1) / (most - 1))
+        return None if passes == most else ViewBudget(self.views, self.calibration, least_doubt)
+
 
 def decide(
-    logits: Float[np.ndarray, "n C"],
+    global_logits: Float[np.ndarray, "n C"],
+    local_logits: Float[np.ndarray, "n C"],
     targets: Int[np.ndarray, "n C"],
     labels: tuple[str, ...],
     aims: Sequence[Aim],
@@ -105,11 +133,13 @@ def decide(
     """Calibrate, and choose thresholds for one aim or more; the first becomes the default.
 
     Args:
-        logits: Fused logits of the tuning data.
+        global_logits: Of the whole images of the tuning data.
+        local_logits: Of their views; the same where the model takes none.
         targets: 1, 0, or -1 (unknown).
         labels: The model's labels.
         aims: What for.
-        fusion, weights, data, digest, forced: See `Decisions`.
+        fusion: Of both logits.
+        weights, data, digest, forced: See `Decisions`.
 
     Raises:
         ConfigError: No label has both images that have it and images that lack it.
@@ -120,12 +150,24 @@ def decide(
             f"{data}: no label has both images that have it and images that lack it, so that "
             "nothing can be tuned; expected a validation set of the model's labels"
         )
+    logits = FUSIONS[fusion](global_logits, local_logits)
     calibration = rounded(fit_calibration(logits, targets))
     probabilities = calibration.probabilities(logits)
     thresholds = {str(aim): tuple(fit_thresholds(probabilities, targets, aim)) for aim in aims}
-    count = len(logits)
+    views = None
+    if (local_logits != global_logits).any():
+        views = fit_view_policy(global_logits, local_logits, FUSIONS[fusion], calibration)
     return Decisions(
-        labels, calibration, thresholds, fusion, weights, data, digest, count, forced=forced
+        labels,
+        calibration,
+        thresholds,
+        fusion,
+        weights,
+        data,
+        digest,
+        len(logits),
+        forced=forced,
+        views=views,
     )
 
 
@@ -192,6 +234,7 @@ def write_decisions(folder: Path, decisions: Decisions) -> None:
         "date": decisions.date,
         "forced": decisions.forced,
         "fusion": decisions.fusion,
+        "views": _views_to_json(decisions.views),
         "calibration": labels,
         "aims": {
             aim: {
@@ -300,7 +343,26 @@ def _parse(content: dict[str, Any]) -> Decisions:
         int(content["num_images"]),
         str(content["date"]),
         bool(content["forced"]),
+        _read_views(content["views"]),
     )
+
+
+def _views_to_json(views: ViewPolicy | None) -> dict[str, Any] | None:
+    if views is None:
+        return None
+    return {"slope": views.slope, "offset": views.offset, "doubts": views.doubts.tolist()}
+
+
+def _read_views(content: dict[str, Any] | None) -> ViewPolicy | None:
+    if content is None:
+        return None
+    slope, offset, doubts = (content[name] for name in ("slope", "offset", "doubts"))
+    policy = ViewPolicy(float(slope), float(offset), np.array(doubts, float))
+    if policy.doubts.shape != PERCENTILES.shape or not (np.diff(policy.doubts) >= 0).all():
+        raise ValueError("doubts of images are not percentiles")
+    if not np.isfinite([policy.slope, policy.offset, *policy.doubts]).all():
+        raise ValueError("a number of the views is not finite")
+    return policy
 
 
 def _read_aim(entries: dict[str, Any], labels: tuple[str, ...]) -> tuple[LabelThreshold, ...]:

@@ -30,6 +30,7 @@ def evaluate(
     workers: int = 0,
     device: Any = None,
     engine: EngineName | None = None,
+    passes: float | None = None,
 ) -> Report:
     """Score a model on labeled images.
 
@@ -50,6 +51,7 @@ def evaluate(
         batch_size: Number of images that the network takes at once.
         workers: Number of threads that read images; 0 reads in this one.
         device, engine: Where and by what the model is run, see `load`.
+        passes: Forward passes per image, on average, see `Predictor.predict`. None: all views.
 
     Raises:
         ConfigError: A setting is impossible, or does not go with a model that is loaded already.
@@ -78,7 +80,7 @@ def evaluate(
         )
         name = str(data)
     check_labeled(table, name)
-    scores = score(predictor, table, batch_size, workers)
+    scores = score(predictor, table, batch_size, workers, passes=passes)
     return report(scores, predictor.labels, resamples, meter)
 
 
@@ -88,8 +90,9 @@ def score(
     batch_size: int = 8,
     workers: int = 0,
     advance: Callable[[int], None] = lambda images: None,
+    passes: float | None = None,
 ) -> Scores:
-    """Logits and features of a loaded model on the images of a table, all views included.
+    """Logits and features of a loaded model on the images of a table.
 
     Args:
         predictor: The model.
@@ -97,12 +100,13 @@ def score(
         batch_size: Number of images that the network takes at once.
         workers: Number of threads that read images; 0 reads in this one.
         advance: Called with the number of images that were just done.
+        passes: Forward passes per image, on average, see `Predictor.predict`. None: all views.
 
     Raises:
-        ConfigError: ``batch_size`` is less than 1.
+        ConfigError: ``batch_size`` is less than 1, or ``passes`` is impossible.
         NonFiniteScoreError, NonFiniteMapError: The weights are damaged.
     """
-    return _score(predictor, table.images, table.targets, batch_size, workers, advance)
+    return _score(predictor, table.images, table.targets, batch_size, workers, advance, passes)
 
 
 def score_images(
@@ -124,14 +128,17 @@ def _score(
     batch_size: int,
     workers: int,
     advance: Callable[[int], None],
+    passes: float | None = None,
 ) -> Scores:
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}; expected 1 or more")
     rng = np.random.default_rng(0)
+    budget = predictor.view_budget(passes)
 
     def run(photographs: Sequence[np.ndarray]) -> Branches:
-        output = predictor.run(photographs, rng)
-        return Branches(output.global_logits, output.local_logits, output.features)
+        output = predictor.run(photographs, rng, budget)
+        branches = output.global_logits, output.local_logits
+        return Branches(*branches, output.features, output.has_views)
 
     batches = read_in_order(images, batch_size, workers, predictor.least_size)
     return collect(run, batches, range(len(images)), targets, advance)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
-from didvit.inference.pipeline import FUSIONS
+from didvit.method.fusion import FUSIONS
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Scores:
         targets: 1, 0, or -1 (unknown).
         failures: For each image that could not be read, why.
         features: Mean patch tokens of the whole images; without columns where nobody asked.
+        has_views: Whether an image's views were computed; empty where nobody asked.
     """
 
     indices: Int[np.ndarray, " n"]
@@ -29,6 +30,7 @@ class Scores:
     targets: Int[np.ndarray, "n C"]
     failures: tuple[str, ...]
     features: Float[np.ndarray, "n D"] = field(default_factory=lambda: np.empty((0, 0)))
+    has_views: Bool[np.ndarray, " n"] = field(default_factory=lambda: np.empty(0, bool))
 
     def fused(self, fusion: str) -> Float[np.ndarray, "n C"]:
         """Logits of both branches as one, by the fusion of this name."""
@@ -41,6 +43,7 @@ class Branches(NamedTuple):
     global_logits: Float[np.ndarray, "B C"]
     local_logits: Float[np.ndarray, "B C"]
     features: Float[np.ndarray, "B D"]
+    has_views: Bool[np.ndarray, " B"]
 
 
 Run = Callable[[Sequence[UInt8[np.ndarray, "_ _ 3"]]], Branches]
@@ -85,6 +88,7 @@ def collect(
         targets[kept],
         tuple(failures),
         np.concatenate(features) if features else np.empty((0, 0)),
+        np.concatenate([np.empty(0, bool), *(row.has_views for row in rows)]),
     )
 
 

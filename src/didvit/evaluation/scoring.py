@@ -49,7 +49,8 @@ def score_table(
         sources = [torch.from_numpy(pixels).permute(2, 0, 1) for pixels in photographs]
         output = run_model(model, sources, image_size, device, generator)
         logits = output.global_logits.cpu().numpy(), output.local_logits.cpu().numpy()
-        return Branches(*logits, np.empty((len(sources), 0)))
+        count = len(sources)
+        return Branches(*logits, np.empty((count, 0)), np.full(count, model.config.top_n > 0))
 
     model.eval()
     indices = range(part[0], len(table), part[1])

@@ -4,7 +4,7 @@ The engine computes the network. What lies between its two passes is here, and t
 engine: categories, boxes, views and fusion.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,24 +12,17 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
 from didvit.config import DiDConfig
+from didvit.decisions.passes import ViewBudget
 from didvit.inference.engine import Engine, Size
 from didvit.inference.engines.graphs import view_size
 from didvit.method.boxes import scale_boxes, tile_boxes
+from didvit.method.fusion import FUSIONS, Fuse
 from didvit.method.localization import LOCALIZERS, Localizer
 from didvit.method.selection import SELECTORS, Selector
 
 Logits = Float[np.ndarray, "B C"]
-Fuse = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Box = tuple[int, int, int, int]
 Photographs = Sequence[UInt8[np.ndarray, "_ _ 3"]]
-
-FUSIONS: dict[str, Fuse] = {
-    "mean": lambda global_logits, local_logits: (global_logits + local_logits) / 2,
-    "max": np.maximum,
-    "global": lambda global_logits, local_logits: global_logits,
-    "local": lambda global_logits, local_logits: local_logits,
-}
-"""`didvit.method.model.FUSIONS`, in NumPy."""
 
 
 class NonFiniteScoreError(ValueError):
@@ -48,8 +41,8 @@ class Output(NamedTuple):
     """Result of DiD on a batch of photographs.
 
     As `didvit.method.model.DiDOutput`, but for maps, which are those of the K categories alone.
-    An image whose views were left out has its global logits as local and as fused ones, and -inf
-    as the logits of its views.
+    An image whose views were left out has the local logits that are foreseen from its global ones,
+    and -inf as the logits of its views.
 
     Attributes:
         logits: The prediction, fused.
@@ -78,10 +71,6 @@ class Output(NamedTuple):
     has_views: Bool[np.ndarray, " B"]
 
 
-NeedsViews = Callable[[Logits], Bool[np.ndarray, " B"]]
-"""From global logits to the images whose views are computed."""
-
-
 def steps_of(method: DiDConfig) -> Steps:
     """The functions that the settings name."""
     if method.localization in LOCALIZERS:
@@ -99,7 +88,7 @@ def run(
     method: DiDConfig,
     steps: Steps,
     rng: np.random.Generator | None = None,
-    needs_views: NeedsViews | None = None,
+    budget: ViewBudget | None = None,
 ) -> Output:
     """Recognize photographs of any sizes.
 
@@ -109,7 +98,7 @@ def run(
         method: The settings.
         steps: The functions that they name, or others.
         rng: For random selection and localization.
-        needs_views: Which images' views are computed. None: all.
+        budget: Which images' views are computed, and what stands for the others. None: all are.
 
     Raises:
         NonFiniteScoreError: A logit is NaN or infinite.
@@ -128,14 +117,15 @@ def run(
     boxes = steps.localize(
         instance, engine.input_size, method.box_threshold, engine.patch_size, rng
     )
-    count = len(images)
-    chosen = np.ones(count, bool) if needs_views is None else needs_views(seen.logits)
+    foreseen = budget.foreseen(seen.logits) if budget else seen.logits
+    chosen = np.ones(len(images), bool)
+    if budget:
+        chosen = budget.needs_views(steps.fuse(seen.logits, foreseen))
     canvas = [Image.fromarray(i) for i in inputs] if method.crop_from == "input" else images
     views = _views(engine, canvas, boxes, method, chosen, seen.logits.shape[1])
     local = views.max(1)
-    local[~chosen] = seen.logits[~chosen]
+    local[~chosen] = foreseen[~chosen]
     logits = steps.fuse(seen.logits, local)
-    logits[~chosen] = seen.logits[~chosen]
     maps = semantic, seen.spatial_map, instance
     branches = (logits, seen.logits, local, views)
     return Output(*branches, seen.features, categories, boxes, *maps, chosen)

@@ -89,6 +89,9 @@ class Prediction:
         thresholds: Least score of every label of the model.
         source: The file, or, of an image that came as pixels, a copy with sides of at most
             `LONG_SIDE`.
+        has_views: Whether regions and tiles were recognized on their own. Where they were left out
+            (by the preset, ``top_n`` or ``passes``), local scores are those that are foreseen from
+            the whole image.
     """
 
     image: str
@@ -100,6 +103,7 @@ class Prediction:
     maps: Maps
     thresholds: dict[str, float]
     source: Path | UInt8[np.ndarray, "h w 3"]
+    has_views: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """The line that ``didvit predict`` writes."""
@@ -109,6 +113,7 @@ class Prediction:
             "height": self.height,
             "labels": [asdict(label) for label in self.labels],
             "regions": [{**asdict(region), "box": list(region.box)} for region in self.regions],
+            "has_views": self.has_views,
         }
 
     def photograph(self) -> Image.Image:

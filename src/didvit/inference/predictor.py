@@ -14,6 +14,7 @@ from didvit.config import ConfigError, DiDConfig, ModelConfig
 from didvit.config.presets import PRESETS, EngineName, Preset
 from didvit.data.images import ImageError, Photograph, decode, read_photograph
 from didvit.data.pixels import array_pixels
+from didvit.decisions.passes import ViewBudget
 from didvit.decisions.store import FILE, Decisions, DecisionsError, read_decisions, weights_digest
 from didvit.inference.cut import Cut, Threshold, choose_cut
 from didvit.inference.engine import Engine, EngineError, choose_engine
@@ -103,6 +104,7 @@ class Predictor:
         top_n: int | None = None,
         batch_size: int = 8,
         aim: str | None = None,
+        passes: float | None = None,
     ) -> Prediction | list[Prediction]:
         """Find labels and regions.
 
@@ -118,6 +120,9 @@ class Predictor:
                 another number than its own, the model's calibration and thresholds do not apply.
             batch_size: Number of images that the network takes at once.
             aim: Which of the model's thresholds, such as ``"precision=0.85"``. None: its default.
+            passes: Forward passes per image, on average over images like those that the model was
+                tuned on: images that the whole image leaves most in doubt have views, the others
+                none. From 1 to the method's own, which None takes.
 
         Returns:
             A `Prediction` for one image, a list of them for several (empty for none).
@@ -134,7 +139,7 @@ class Predictor:
         elif isinstance(images, str | Path | Image.Image | np.ndarray) or _is_tensor(images):
             single, images = True, [images]
         results = []
-        for result in self.stream(images, threshold, top_n, batch_size, aim):
+        for result in self.stream(images, threshold, top_n, batch_size, aim, passes):
             if isinstance(result, Failure):
                 raise ImageError(result.error)
             results.append(result)
@@ -147,6 +152,7 @@ class Predictor:
         top_n: int | None = None,
         batch_size: int = 8,
         aim: str | None = None,
+        passes: float | None = None,
     ) -> Iterator[Prediction | Failure]:
         """Like `predict`, one result at a time; an image that cannot be read is a `Failure`.
 
@@ -159,21 +165,49 @@ class Predictor:
         method = self._with_top_n(top_n)
         decisions = self.decisions if method == self.method else None
         cut = choose_cut(self.labels, decisions, threshold, aim)
-        return self._stream(images, cut, method, batch_size)
+        budget = self.view_budget(passes) if method == self.method else _refuse(passes)
+        return self._stream(images, cut, method, batch_size, budget)
 
-    def run(self, photographs: Sequence[Pixels], rng: np.random.Generator | None = None) -> Output:
+    def view_budget(self, passes: float | None) -> ViewBudget | None:
+        """What takes so many forward passes per image on average; None: all images have views.
+
+        Raises:
+            ConfigError: The number is out of its range, or the model is not tuned for these
+                settings.
+        """
+        if passes is None:
+            return None
+        if self.decisions is None:
+            return _refuse(passes)
+        return self.decisions.view_budget(passes, self.method.forward_passes(len(self.labels)))
+
+    def run(
+        self,
+        photographs: Sequence[Pixels],
+        rng: np.random.Generator | None = None,
+        budget: ViewBudget | None = None,
+    ) -> Output:
         """DiD on photographs of any sizes, as arrays.
+
+        Args:
+            photographs: One or more.
+            rng: For random selection and localization.
+            budget: From `view_budget`.
 
         Raises:
             NonFiniteScoreError, NonFiniteMapError: The model's weights are damaged.
             CheckpointError: The model has another number of labels than its network.
         """
-        return self._see(photographs, self.method, rng)
+        return self._see(photographs, self.method, rng, budget)
 
     def _see(
-        self, photographs: Sequence[Pixels], method: DiDConfig, rng: np.random.Generator | None
+        self,
+        photographs: Sequence[Pixels],
+        method: DiDConfig,
+        rng: np.random.Generator | None,
+        budget: ViewBudget | None,
     ) -> Output:
-        output = run(self.engine, photographs, method, self.steps, rng)
+        output = run(self.engine, photographs, method, self.steps, rng, budget)
         if output.logits.shape[1] != len(self.labels):
             raise CheckpointError(
                 f"{CONFIG} has {len(self.labels)} labels, and the network gives "
@@ -182,7 +216,12 @@ class Predictor:
         return output
 
     def _stream(
-        self, images: Iterable[ImageLike], cut: Cut, method: DiDConfig, batch_size: int
+        self,
+        images: Iterable[ImageLike],
+        cut: Cut,
+        method: DiDConfig,
+        batch_size: int,
+        budget: ViewBudget | None,
     ) -> Iterator[Prediction | Failure]:
         rng = np.random.default_rng(0)
         pending: list[_Pending] = []
@@ -194,9 +233,9 @@ class Predictor:
                 photograph = Failure(name, str(error))
             pending.append(_Pending(name, image, photograph))
             if len(pending) == batch_size:
-                yield from self._run(method, pending, cut, rng)
+                yield from self._run(method, pending, cut, rng, budget)
                 pending = []
-        yield from self._run(method, pending, cut, rng)
+        yield from self._run(method, pending, cut, rng, budget)
 
     def _with_top_n(self, top_n: int | None) -> DiDConfig:
         if top_n is None:
@@ -216,10 +255,11 @@ class Predictor:
         pending: list[_Pending],
         cut: Cut,
         rng: np.random.Generator,
+        budget: ViewBudget | None,
     ) -> Iterator[Prediction | Failure]:
         photographs = [one.photograph for one in pending]
         sources = [one.pixels for one in photographs if not isinstance(one, Failure)]
-        output = self._see(sources, method, rng) if sources else None
+        output = self._see(sources, method, rng, budget) if sources else None
         place = 0
         for waiting in pending:
             if isinstance(waiting.photograph, Failure):
@@ -263,13 +303,14 @@ class Predictor:
             ),
             thresholds=dict(zip(self.labels, thresholds, strict=True)),
             source=source_of(waiting.image, pixels),
+            has_views=bool(output.has_views[i]),
         )
 
 
 def seen_in(output: Output, i: int) -> list[SeenIn]:
     """The kind of view that every category has its highest logit in, for the i-th image."""
     views = output.view_logits[i]  # V C: first the regions, then the tiles
-    if not len(views):
+    if not output.has_views[i]:
         return ["image"] * output.global_logits.shape[1]
     in_image = (output.global_logits[i] >= output.local_logits[i]).tolist()
     in_region = (views.argmax(0) < output.boxes.shape[1]).tolist()
@@ -328,6 +369,16 @@ def load(
         )
     decisions = _decisions(model, preset) if decide else None
     return Predictor(opened, labels, replace(config, method=method), decisions=decisions)
+
+
+def _refuse(passes: float | None) -> None:
+    """Refuse a number of passes where nothing is known of leaving out views."""
+    if passes is not None:
+        raise ConfigError(
+            f"passes is {passes}, and the model is not tuned, or is run with another preset or "
+            "top_n than its own, which it is not tuned for; leave passes out, or tune it with "
+            "'didvit tune MODEL --data VAL'"
+        )
 
 
 def _decisions(model: str | Path, preset: Preset | None) -> Decisions | None:

@@ -31,7 +31,8 @@ def tune_folder(
     """
     fusion = config.model.method.fusion
     decisions = decide(
-        scores.fused(fusion),
+        scores.global_logits,
+        scores.local_logits,
         scores.targets,
         labels,
         [parse_aim(aim) for aim in AIMS],
