@@ -23,11 +23,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="default")
     parser.add_argument("--engine")
+    parser.add_argument("--precision", default="fp32")
     parser.add_argument("--data", required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    predictor = load(options.model, engine=options.engine, threads=options.threads, decide=False)
+    predictor = load(
+        options.model,
+        engine=options.engine,
+        threads=options.threads,
+        decide=False,
+        precision=options.precision,
+    )
     table = read_dataset(options.data, predictor.labels)
     views, run = [], predictor.run
 

@@ -20,7 +20,6 @@ from didvit.export import parity as parity_module
 from didvit.export.folder import PARITY, export_model
 from didvit.export.graphs import TAGS_GRAPH, ExportError, trace
 from didvit.export.parity import Parity, ParityError
-from didvit.export.quantized import has_fast_int8
 from didvit.inference.engine import GLOBAL_GRAPH, VIEWS_GRAPH, EngineError
 from didvit.inference.engines.graphs import METADATA
 from didvit.inference.paths import find_images
@@ -158,9 +157,11 @@ def test_eight_bits_are_measured_on_labeled_images(tuned, images, tmp_path, monk
     arguments = {"precision": "int8", "table": table, "threads": 1}
     parity = export_model(tuned, tmp_path / "eight", images, **arguments)
     assert parity.mAP_export is not None
-    graph = onnx.load(tmp_path / "eight" / GLOBAL_GRAPH, load_external_data=False)
-    kinds = {node.op_type for node in graph.graph.node}
-    assert kinds & {"MatMulInteger", "DynamicQuantizeMatMul"}
+    for name in ("global.int8.onnx", "views.int8.onnx", TAGS_GRAPH):
+        graph = onnx.load(tmp_path / "eight" / name, load_external_data=False)
+        assert "MatMulInteger" in {node.op_type for node in graph.graph.node}
+    for precision in ("fp32", "int8"):
+        assert load(tmp_path / "eight", precision=precision).engine.precision == precision
     monkeypatch.setattr(parity_module, "MAP_BOUND", -100)
     with pytest.raises(ParityError, match=r"loses .* mAP .* nothing is written: take another"):
         export_model(tuned, tmp_path / "not", images, **arguments)
@@ -293,20 +294,3 @@ def test_parity_within_its_bounds_passes():
     Parity(1, 0.5, 9, 0.1, 0.5, 1.0, 70.0, 69.8).check("int8")
     with pytest.raises(ParityError, match=r"more than 0\.02"):
         Parity(1, 0.05, 0, 1.0, 1.0, 1.0).check("fp16")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("flags\t\t: fpu avx2 avx512_vnni\n", True),
-        ("flags\t\t: fpu avx2\n", False),
-        ("Features\t: fp asimddp\n", True),
-        ("model name: unknown\n", True),
-    ],
-)
-def test_instructions_for_eight_bits(tmp_path, monkeypatch, text, expected):
-    (tmp_path / "cpuinfo").write_text(text)
-    monkeypatch.setattr("didvit.export.quantized.CPU_FLAGS", tmp_path / "cpuinfo")
-    assert has_fast_int8() is expected
-    monkeypatch.setattr("didvit.export.quantized.CPU_FLAGS", tmp_path / "absent")
-    assert has_fast_int8()

@@ -101,7 +101,7 @@ def test_what_is_no_model_is_told_whatever_is_installed(tmp_path, only):
 
 @pytest.fixture(scope="module")
 def default():
-    return load("default", "cpu", threads=1, decide=False)
+    return load("default", "cpu", threads=1, decide=False, precision="fp32")
 
 
 def test_a_model_of_graphs_sees_what_its_weights_see(default):

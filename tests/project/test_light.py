@@ -152,7 +152,9 @@ def test_another_missing_module_is_no_matter_of_an_extra():
 def by_engine() -> dict[str, list[Prediction]]:
     paths = [ROOT / "examples" / f"{name}.jpg" for name in EXAMPLES]
     return {
-        engine: didvit.load("default", "cpu", engine=engine).predict(paths, threshold=0)
+        engine: didvit.load("default", "cpu", engine=engine, precision="fp32").predict(
+            paths, threshold=0
+        )
         for engine in ("onnx", "pytorch")
     }
 

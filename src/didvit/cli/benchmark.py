@@ -105,18 +105,25 @@ def benchmark(
 
 def _contestants(models: tuple[str, ...], threads: int) -> "dict[str, Predictor]":
     """Every model with every engine that is installed and can run it."""
-    from didvit.config.presets import EngineName
+    from didvit.config.presets import EngineName, Precision
     from didvit.inference.engine import EngineError, is_installed
     from didvit.inference.predictor import load
 
     found, reason = {}, None
-    engines: tuple[EngineName, ...] = ("pytorch", "onnx", "openvino")
+    ways: tuple[tuple[str, EngineName, Precision | None], ...] = (
+        ("pytorch", "pytorch", None),
+        ("onnx", "onnx", "fp32"),
+        ("onnx int8", "onnx", "int8"),
+        ("openvino", "openvino", None),
+    )
     for model in models:
-        for engine in engines:
+        for name, engine, precision in ways:
             if not is_installed(engine):
                 continue
             try:
-                found[f"{model}, {engine}"] = load(model, "cpu", None, engine, threads)
+                found[f"{model}, {name}"] = load(
+                    model, "cpu", None, engine, threads, precision=precision
+                )
             except EngineError as error:
                 reason = error
     if not found:

@@ -14,6 +14,7 @@ from didvit.cli.options import (
     OptionalFile,
     OptionalFolder,
     OptionalPasses,
+    OptionalPrecision,
     OptionalPreset,
     check_count,
     check_data,
@@ -63,6 +64,7 @@ def evaluate(
     workers: int = 2,
     threads: OptionalCount = None,
     engine: OptionalEngine = None,
+    precision: OptionalPrecision = None,
     device: str = "auto",
 ) -> int:
     """Score a model on labeled images: mAP with its 95 % interval, AP by label, precision, recall
@@ -95,6 +97,7 @@ def evaluate(
         workers: Number of threads that read images. 0 reads in the command's own.
         threads: Number of threads on the CPU (default: the physical cores).
         engine: What computes, as in 'didvit predict'.
+        precision: What onnx computes in, as in 'didvit predict'.
         device: Where, as in 'didvit predict'.
     """
     check_file("--json", json, overwrite)
@@ -126,7 +129,8 @@ def evaluate(
     from didvit.inference.cut import choose_cut
     from didvit.inference.predictor import load
 
-    predictor = load(model, device, preset, engine, threads or default_threads())
+    threads = threads or default_threads()
+    predictor = load(model, device, preset, engine, threads, precision=precision)
     labels, fusion = predictor.labels, predictor.method.fusion
     choose_cut(labels, predictor.decisions, aim=aim)  # refuses an aim that is not stored
     predictor.view_budget(passes)  # refuses what is impossible

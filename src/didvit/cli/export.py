@@ -52,8 +52,8 @@ def export(
         model: 'default', or a folder that 'didvit train' wrote.
         output: Folder for the export.
         format: onnx: for ONNX Runtime, and for OpenVINO too. openvino: OpenVINO's own form.
-        precision: Of the weights: as they are, in 16 bits, or in 8 bits, which compute in 8 bits
-            too and need --data.
+        precision: Of the weights: as they are, in 16 bits, or in 8 bits. int8 has graphs that
+            compute in 8 bits too, which processors that are fast at it take; it needs --data.
         images: Photographs for the proof: files, folders and globs (default: the first of --data).
         data: Labeled data, as PATH or PATH:SPLIT, for the difference of mAP.
         overwrite: Replace an earlier export, which is refused otherwise.
@@ -86,12 +86,13 @@ def export(
     paths = find_images(images) if images else list(table.images[:MOST_IMAGES]) if table else []
     console = stderr_console()
     if precision == "int8":
-        from didvit.export.quantized import has_fast_int8
+        from didvit.inference.engine import has_fast_int8
 
         if not has_fast_int8():
             console.print(
                 "[yellow]warning[/yellow] this processor has no instructions for products in 8 "
-                "bits (VNNI): int8 may be slower than fp32 here"
+                "bits (VNNI): they may be slower than in float32, and overflow; 'predict' computes "
+                "in float32 here"
             )
 
     def tell(message: str) -> None:

@@ -16,7 +16,7 @@ from typing import Annotated
 import tyro
 
 from didvit.config import ConfigError
-from didvit.config.presets import PRESETS, EngineName, Preset
+from didvit.config.presets import PRESETS, EngineName, Precision, Preset
 from didvit.data.choices import Competition
 
 SUCCESS, SOMETHING_FAILED = 0, 3
@@ -33,6 +33,9 @@ OptionalPreset = Annotated[
 ]
 OptionalEngine = Annotated[
     EngineName | None, tyro.conf.arg(metavar="{onnx,openvino,pytorch}", help_behavior_hint="")
+]
+OptionalPrecision = Annotated[
+    Precision | None, tyro.conf.arg(metavar="{fp32,int8}", help_behavior_hint="")
 ]
 OptionalText = Annotated[str | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
 OptionalAim = Annotated[str | None, tyro.conf.arg(name="for", metavar="AIM", help_behavior_hint="")]

@@ -18,6 +18,7 @@ from didvit.cli.options import (
     OptionalFile,
     OptionalFolder,
     OptionalPasses,
+    OptionalPrecision,
     OptionalPreset,
     Thresholds,
     check_count,
@@ -56,6 +57,7 @@ def predict(
     batch_size: int = 8,
     threads: OptionalCount = None,
     engine: OptionalEngine = None,
+    precision: OptionalPrecision = None,
     device: str = "auto",
 ) -> int:
     """Tag photographs: one JSON line per image, and a picture of what was found where.
@@ -87,6 +89,9 @@ def predict(
         threads: Number of threads on the CPU (default: the physical cores).
         engine: What computes: 'onnx' (ONNX Runtime), 'openvino' or 'pytorch' (default: onnx where
             the model has graphs, as 'default' has, else pytorch).
+        precision: What onnx computes in: 'fp32', or 'int8', which is faster, and whose scores
+            differ a little (default: int8 where the model has graphs for it, as 'default' has, and
+            the processor is fast at it).
         device: 'auto' takes a CUDA GPU where PyTorch computes and there is one; or a device of
             PyTorch such as 'cuda:1'.
     """
@@ -119,7 +124,8 @@ def predict(
     from didvit.inference.predictor import load
 
     console = stderr_console()
-    predictor = load(model, device, preset, engine, threads or default_threads())
+    threads = threads or default_threads()
+    predictor = load(model, device, preset, engine, threads, precision=precision)
     results = predictor.stream(found.images, chosen, top_n, batch_size, aim, passes)
     failed, seen = 0, _Seen()
     # On a terminal the lines themselves show how far it is.

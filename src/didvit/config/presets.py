@@ -13,3 +13,6 @@ PRESETS: MappingProxyType[Preset, DiDConfig] = MappingProxyType(
 
 EngineName = Literal["onnx", "openvino", "pytorch"]
 """What computes a prediction, as ``--engine`` takes it."""
+
+Precision = Literal["fp32", "int8"]
+"""What ONNX Runtime computes in, as ``--precision`` takes it."""

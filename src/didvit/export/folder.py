@@ -10,14 +10,15 @@ from typing import Literal, get_args
 import safetensors.torch
 
 from didvit.config import ConfigError
-from didvit.data.images import StoredImage
+from didvit.data.images import ImageError, StoredImage, read_image
 from didvit.data.table import Table
 from didvit.decisions.store import FILE, copy_decisions
-from didvit.export.graphs import write_graphs
-from didvit.export.parity import Parity, measure_parity
-from didvit.export.quantized import quantize_graph
+from didvit.export.graphs import TAGS_GRAPH, write_graphs
+from didvit.export.parity import Parity, ParityError, measure_parity
+from didvit.export.quantized import write_int8_graph
 from didvit.files import whole_file, write_json
-from didvit.inference.engine import IR_SUFFIX, is_installed
+from didvit.inference.engine import GLOBAL_GRAPH, IR_SUFFIX, VIEWS_GRAPH, is_installed
+from didvit.inference.pipeline import whole_images
 from didvit.inference.predictor import load
 from didvit.modeling.checkpoint import load_checkpoint, save_checkpoint
 from didvit.modeling.folder import CONFIG, WEIGHTS, find_model
@@ -25,6 +26,11 @@ from didvit.modeling.folder import CONFIG, WEIGHTS, find_model
 Format = Literal["onnx", "openvino"]
 ExportPrecision = Literal["fp32", "fp16", "int8"]
 PARITY = "parity.json"
+MOST_MEASURED = 32
+"""Photographs that show which layers stay in float32."""
+
+MEASURED_SIZE = (1024, 1024)
+"""Height and width that are enough of them."""
 
 
 def export_model(
@@ -48,10 +54,10 @@ def export_model(
     Args:
         model: Folder or name of a model.
         output: The folder to write.
-        images: Photographs for the proof.
+        images: Photographs for the proof, and for the choice of layers that are in 8 bits.
         format: ``onnx``: graphs that ONNX Runtime and OpenVINO run. ``openvino``: OpenVINO's own.
-        precision: Of the weights: as they are in the model, halved, or in 8 bits. With 8 bits the
-            matrix products are in 8 bits too.
+        precision: Of the weights: as they are in the model, halved, or in 8 bits. With 8 bits
+            there are graphs that compute in 8 bits too, beside those that compute in float32.
         table: Labeled images, for mAP; needed for int8.
         threads: Number of threads of the proof.
         workers: Number of threads that read the labeled images.
@@ -84,10 +90,13 @@ def export_model(
     temporary.mkdir()
     try:
         _write(folder, temporary, format, precision, tell)
+        if precision == "int8":
+            write_int8_graphs(temporary, images)
         tell("running the model and its export on the same photographs")
         source = load(folder, engine="pytorch", threads=threads)
         engine = "openvino" if format == "openvino" else "onnx"
-        export = load(temporary, engine=engine, threads=threads)
+        products = "int8" if precision == "int8" else None
+        export = load(temporary, engine=engine, threads=threads, precision=products)
         parity = measure_parity(source, export, images, table, workers, tell)
         parity.check(precision)
         write_json(temporary / PARITY, parity.to_dict(precision))
@@ -129,11 +138,40 @@ def _write(
         target, checkpoint.model, checkpoint.config.image_size, precision, checkpoint.labels
     )
     copy_decisions(folder, target, original.labels, WEIGHTS)
-    for graph in graphs:
-        if precision == "int8":
-            quantize_graph(graph)
-        if format == "openvino":
+    if format == "openvino":
+        for graph in graphs:
             _convert(graph)
+
+
+def write_int8_graphs(folder: Path, images: Sequence[Path | StoredImage]) -> None:
+    """Write graphs that compute in 8 bits beside those of a folder; `TAGS_GRAPH` becomes one.
+
+    Args:
+        folder: A model folder with graphs, whose weights are packed in 8 bits.
+        images: Photographs, of which the first that can be read show which layers stay in float32.
+
+    Raises:
+        ParityError: None can be read.
+        OSError: A file cannot be written.
+    """
+    photographs = []
+    for image in images:
+        if len(photographs) == MOST_MEASURED:
+            break
+        try:
+            photographs.append(read_image(image, MEASURED_SIZE))
+        except ImageError:
+            continue
+    if not photographs:
+        raise ParityError("none of the photographs can be read, so that no layers can be chosen")
+    for name in (GLOBAL_GRAPH, VIEWS_GRAPH, TAGS_GRAPH):
+        path = folder / name
+        if path.is_file():
+            written = write_int8_graph(
+                path, lambda size: [whole_images([one], size) for one in photographs]
+            )
+            if name == TAGS_GRAPH:
+                written.replace(path)
 
 
 def _convert(graph: Path) -> None:

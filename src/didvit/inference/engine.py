@@ -16,6 +16,10 @@ Size = tuple[int, int]
 GLOBAL_GRAPH, VIEWS_GRAPH = "global.onnx", "views.onnx"
 """Files of a model folder that ONNX Runtime and OpenVINO run."""
 
+CPU_FLAGS = Path("/proc/cpuinfo")
+FAST_FLAGS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+"""Any of these: products of whole numbers of 8 bits are fast, and exact."""
+
 IR_SUFFIX = ".xml"
 """Suffix of the same graphs in OpenVINO's own form, which OpenVINO alone runs."""
 
@@ -124,6 +128,21 @@ def choose_engine(model: str | Path, engine: str | None, device: object = None) 
             f"'didvit export {model} --output DIR'"
         )
     return cast("EngineName", engine)
+
+
+def int8_graph(path: Path) -> Path:
+    """Where the graph lies that computes in 8 bits what this one computes in float32."""
+    return path.with_suffix(".int8.onnx")
+
+
+def has_fast_int8() -> bool:
+    """Whether the processor has instructions for products in 8 bits; False where it is unknown."""
+    try:
+        text = CPU_FLAGS.read_text()
+    except OSError:
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+    return any(flag in flags.split() for flag in FAST_FLAGS)
 
 
 def is_installed(engine: str) -> bool:

@@ -5,6 +5,7 @@ engine: categories, boxes, views and fusion.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -131,6 +132,12 @@ def run(
     return Output(*branches, seen.features, categories, boxes, *maps, chosen)
 
 
+def whole_images(photographs: Photographs, size: Size) -> Float[np.ndarray, "B 3 H W"]:
+    """Photographs as a network takes them, whole, at a size (height, width)."""
+    images = map(Image.fromarray, photographs)
+    return _batch([_resize(image, (0, 0, *image.size), size) for image in images])
+
+
 def _without_boxes(logits: Logits, features: np.ndarray, maps: np.ndarray, steps: Steps) -> Output:
     count, num_labels, height, width = maps.shape
     none = np.empty((count, 0, height, width), np.float32)
@@ -157,16 +164,20 @@ def _views(
     resize = _align_corners if method.crop_from == "input" else _resize
     tiles = tile_boxes(method.tiles, engine.input_size)
     boxes = np.concatenate([boxes, np.broadcast_to(tiles, (len(boxes), *tiles.shape))], 1)
-    cut = []
+    cut: list[list[np.ndarray]] = []
     for i in np.flatnonzero(chosen).tolist():
         image = canvas[i]
         scaled = scale_boxes(boxes[i], engine.input_size, (image.height, image.width))
-        cut += [resize(image, (x0, y0, x1, y1), size) for x0, y0, x1, y1 in scaled.tolist()]
+        cut.append([resize(image, (x0, y0, x1, y1), size) for x0, y0, x1, y1 in scaled.tolist()])
     # As many as fill the area of the input: on a CPU, larger and smaller batches are slower.
     share = max(1, int(np.prod(engine.input_size) // np.prod(size)))
     if engine.all_at_once:
-        share *= len(canvas)
-    parts = [engine.view_logits(_batch(cut[i : i + share])) for i in range(0, len(cut), share)]
+        cut, share = [list(chain.from_iterable(cut))], share * len(canvas)
+    parts = [
+        engine.view_logits(_batch(of_one[i : i + share]))
+        for of_one in cut
+        for i in range(0, len(of_one), share)
+    ]
     logits = np.concatenate([np.empty((0, num_labels), np.float32), *parts])
     _check(logits)
     views = np.full((*boxes.shape[:2], num_labels), -np.inf, np.float32)

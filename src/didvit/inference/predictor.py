@@ -4,14 +4,14 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from didvit.config import ConfigError, DiDConfig, ModelConfig
-from didvit.config.presets import PRESETS, EngineName, Preset
+from didvit.config.presets import PRESETS, EngineName, Precision, Preset
 from didvit.data.images import ImageError, Photograph, decode, read_photograph
 from didvit.data.pixels import array_pixels
 from didvit.decisions.passes import ViewBudget
@@ -327,6 +327,7 @@ def load(
     engine: EngineName | None = None,
     threads: int | None = None,
     decide: bool = True,
+    precision: Precision | None = None,
 ) -> Predictor:
     """A model that takes photographs.
 
@@ -340,6 +341,9 @@ def load(
             where the folder has graphs for it and the device is the CPU, else PyTorch.
         threads: Number of threads on the CPU. None: the engine's own choice.
         decide: Use the model's calibration and thresholds; False: sigmoids, and 0.5.
+        precision: What is computed in: ``"fp32"``, or with ONNX Runtime ``"int8"``. None: int8
+            where the folder has graphs for it, as that of ``"default"`` has, and the processor is
+            fast at it; else fp32, or of OpenVINO what suits a graph of half weights.
 
     Raises:
         ConfigError: There is no such preset, engine or device.
@@ -351,6 +355,11 @@ def load(
     if preset not in (None, *PRESETS):
         raise ConfigError(f"preset is {preset!r}; expected one of {', '.join(PRESETS)}")
     chosen = choose_engine(model, engine, device)
+    if precision not in (None, *get_args(Precision)):
+        expected = ", ".join(get_args(Precision))
+        raise ConfigError(f"precision is {precision!r}; expected one of {expected}")
+    if precision == "int8" and chosen != "onnx":
+        raise ConfigError(f"precision int8 needs the engine onnx, not {chosen}")
     if chosen == "pytorch":
         from didvit.inference.engines.pytorch import load_pytorch
 
@@ -361,7 +370,7 @@ def load(
     check_labels(folder, labels)
     method = PRESETS[preset] if preset else config.method
     method = replace(method, top_n=min(method.top_n, len(labels)))
-    opened = _open(chosen, folder, method, threads)
+    opened = _open(chosen, folder, method, threads, precision)
     if opened.input_size != config.image_size:
         raise EngineError(
             f"image_size is {config.image_size} in {folder / CONFIG}, and the graph was made with "
@@ -397,12 +406,21 @@ def _decisions(model: str | Path, preset: Preset | None) -> Decisions | None:
     return decisions
 
 
-def _open(name: EngineName, folder: Path, method: DiDConfig, threads: int | None) -> Engine:
+def _open(
+    name: EngineName,
+    folder: Path,
+    method: DiDConfig,
+    threads: int | None,
+    precision: Precision | None,
+) -> Engine:
     if name == "openvino":
-        from didvit.inference.engines.openvino import OpenVinoEngine as GraphEngine
+        from didvit.inference.engines.openvino import OpenVinoEngine
+
+        engine: Engine = OpenVinoEngine(folder, threads, precision)
     else:
-        from didvit.inference.engines.onnx import OnnxEngine as GraphEngine
-    engine = GraphEngine(folder, threads)
+        from didvit.inference.engines.onnx import OnnxEngine
+
+        engine = OnnxEngine(folder, threads, precision)
     engine.check_method(method)
     return engine
 

@@ -9,6 +9,7 @@ import openvino
 from jaxtyping import Float
 
 from didvit.config import DiDConfig
+from didvit.config.presets import Precision
 from didvit.inference.engine import (
     GLOBAL_GRAPH,
     IR_SUFFIX,
@@ -37,6 +38,7 @@ class OpenVinoEngine:
     Args:
         folder: A model folder with graphs.
         threads: Number of threads. None: OpenVINO's own choice.
+        precision: ``"fp32"``: float32, whatever the graph's precision.
 
     Raises:
         EngineError: A file is missing, damaged, of another version, or of other weights.
@@ -45,15 +47,18 @@ class OpenVinoEngine:
     name = "openvino"
     all_at_once = False
 
-    def __init__(self, folder: Path, threads: int | None = None):
+    def __init__(
+        self, folder: Path, threads: int | None = None, precision: Precision | None = None
+    ):
         weights = weights_of(folder)
-        self._global, self._graph = _open(_graph(folder, GLOBAL_GRAPH), weights, threads)
+        whole = _graph(folder, GLOBAL_GRAPH)
+        self._global, self._graph = _open(whole, weights, threads, precision)
         # An output may have other names beside its own.
         names = {name for output in self._global.outputs for name in output.names}
         self._outputs = [name for name in OUTPUTS if name in names]
         self._views, self._views_graph = self._global, self._graph
         if (views := _graph(folder, VIEWS_GRAPH)).is_file():
-            self._views, self._views_graph = _open(views, weights, threads)
+            self._views, self._views_graph = _open(views, weights, threads, precision)
         self.input_size, self.patch_size = self._graph.input_size, self._graph.patch_size
 
     def global_pass(
@@ -94,7 +99,9 @@ def _graph(folder: Path, name: str) -> Path:
     return own if own.is_file() else folder / name
 
 
-def _open(path: Path, weights: str, threads: int | None) -> tuple[Any, GraphDescription]:
+def _open(
+    path: Path, weights: str, threads: int | None, precision: Precision | None
+) -> tuple[Any, GraphDescription]:
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
@@ -109,7 +116,7 @@ def _open(path: Path, weights: str, threads: int | None) -> tuple[Any, GraphDesc
     text = info["framework"][METADATA].value if "framework" in info else None
     description = GraphDescription.parse(path, text)
     check_graph(path, description, weights)
-    if description.precision == "fp32":
+    if "fp32" in (description.precision, precision):
         settings["INFERENCE_PRECISION_HINT"] = "f32"
         settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0  # else packed weights compute in 8 bits
     try:
