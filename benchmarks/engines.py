@@ -3,8 +3,10 @@
     python benchmarks/engines.py --photographs photos --output benchmarks/results/engines.json
 
 Photographs are decoded before. All contestants take each photograph in turn, in one process, on one
-thread; a ratio is the median over photographs of the ratios of CPU seconds. The floor is what the
+thread; a ratio is the median over photographs of the ratios of CPU seconds, and with a budget of
+passes, where some photographs take longer than others, the ratio of the sums. The floor is what the
 network alone costs in PyTorch: one pass over the whole image, and one over each view's size.
+``--jpeg FILE`` adds predictions of a file, and reading it alone.
 ``--export NAME=DIR`` adds exports; ``--old PYTHON SRC`` times an older version of this repository
 in a process of its own, on the same photographs.
 """
@@ -21,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from didvit.data.images import read_image
+from didvit.data.images import read_image, read_photograph
 from didvit.environment import versions
 from didvit.files import write_json
 from didvit.inference.engines.graphs import view_size
@@ -52,13 +54,14 @@ def main() -> None:
     parser.add_argument("--photographs", required=True)
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--export", action="append", default=[], metavar="NAME=DIR")
+    parser.add_argument("--jpeg", type=Path)
     parser.add_argument("--old", nargs=2, metavar=("PYTHON", "SRC"))
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     paths = find_images([options.photographs])[: options.count]
     photographs = [read_image(path) for path in paths]
-    contestants = contestants_of(dict(pair.split("=", 1) for pair in options.export))
+    contestants = contestants_of(dict(pair.split("=", 1) for pair in options.export), options.jpeg)
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for pixels in [photographs[0], *photographs]:  # the first is a trial
         for name, run in contestants.items():
@@ -69,9 +72,10 @@ def main() -> None:
     for name, values in times.items():
         values, floor = values[1:], times["floor"][1:]
         ratios = [value / least for value, least in zip(values, floor, strict=True)]
-        rows.append(
-            {"name": name, "seconds": statistics.median(values), "ratio": statistics.median(ratios)}
-        )
+        seconds, ratio = statistics.median(values), statistics.median(ratios)
+        if "passes" in name:
+            seconds, ratio = statistics.fmean(values), sum(values) / sum(floor)
+        rows.append({"name": name, "seconds": seconds, "ratio": ratio})
     if options.old:
         python, source = options.old
         command = [python, "-c", OLD, *map(str, paths)]
@@ -89,7 +93,9 @@ def main() -> None:
         write_json(options.output, {**content, "versions": versions()})
 
 
-def contestants_of(exports: dict[str, str]) -> dict[str, Callable[[np.ndarray], object]]:
+def contestants_of(
+    exports: dict[str, str], jpeg: Path | None
+) -> dict[str, Callable[[np.ndarray], object]]:
     """What is timed, by name: a function of a photograph's pixels."""
     pytorch = load("default", engine="pytorch", threads=1)
     assert isinstance(pytorch.engine, PyTorchEngine)
@@ -111,7 +117,12 @@ def contestants_of(exports: dict[str, str]) -> dict[str, Callable[[np.ndarray], 
         model(resize_whole([source], pytorch.image_size), [source])
 
     runs: dict[str, Callable[[np.ndarray], object]] = {"floor": floor, "DiD.forward": published}
-    predictors = {"pytorch": pytorch, "onnx": load("default", engine="onnx", threads=1)}
+    default = load("default", threads=1, precision="int8")
+    predictors = {
+        "pytorch": pytorch,
+        "onnx fp32": load("default", threads=1, precision="fp32"),
+        "onnx int8": default,
+    }
     predictors["openvino"] = load("default", engine="openvino", threads=1)
     for name, folder in exports.items():
         predictors[name] = load(
@@ -119,6 +130,13 @@ def contestants_of(exports: dict[str, str]) -> dict[str, Callable[[np.ndarray], 
         )
     for name, predictor in predictors.items():
         runs[name] = lambda pixels, predictor=predictor: predictor.run([pixels])
+    for passes in (1.0, 1.5, 2.0):
+        budget = default.view_budget(passes)
+        name = f"onnx int8, passes {passes:g}"
+        runs[name] = lambda pixels, budget=budget: default.run([pixels], budget=budget)
+    if jpeg:
+        runs["reading the JPEG file"] = lambda pixels: read_photograph(jpeg, default.least_size)
+        runs["predicting the JPEG file"] = lambda pixels: default.predict(jpeg)
     return runs
 
 

@@ -145,14 +145,14 @@ def test_no_mistake_is_told():
 def test_thresholds_in_use():
     def rule(tuned_here):
         thresholds = np.array([0.25, np.inf])
-        notes = ("", "rests on 3 positives")
+        notes = ("", "few positives")
         return Rule(lambda logits: logits, thresholds, "Tuned for <F1>.", notes, tuned_here)
 
     page = page_of(*drawn(40, 2), ["cat", "dog"], rule(False))
     assert "Tuned for <F1>." in page.text
     assert "0.250" in page.by_section["By label"]
     assert "never" in page.by_section["By label"]
-    assert "rests on 3 positives" in page.by_section["By label"]
+    assert "few positives" in page.by_section["By label"]
     assert not page.of("div", **{"class": "note warning"})
     warned = page_of(*drawn(40, 2), ["cat", "dog"], rule(True))
     assert len(warned.of("div", **{"class": "note warning"})) == 1

@@ -213,9 +213,10 @@ def _table(decisions: "Decisions") -> "RichTable":
 
     from didvit.data.wording import one_line
 
-    table = Table(title=f"thresholds for {decisions.default_aim}", title_justify="left")
+    title = f"thresholds for {decisions.default_aim}, with 95 % intervals"
+    table = Table(title=title, title_justify="left")
     table.add_column("label")
-    for name in ("positives", "threshold", "precision", "recall"):
+    for name in ("positives", "threshold", "precision %", "recall %"):
         table.add_column(name, justify="right")
     table.add_column("note")
     for label, facts in zip(decisions.labels, decisions.facts(), strict=True):
@@ -235,7 +236,7 @@ def _share(value: float | None, interval: tuple[float, float] | None) -> str:
     if value is None or interval is None:
         return "-"
     low, high = interval
-    return f"{100 * value:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
+    return f"{100 * value:.0f} ({100 * low:.0f}-{100 * high:.0f})"
 
 
 def _summary(decisions: "Decisions", folder: Path) -> str:

@@ -110,7 +110,7 @@ def _of_label(p: np.ndarray, y: np.ndarray, aim: Aim, pooled: float) -> tuple[fl
         weight = positives / (positives + PULL)
         own = float(_from_logit(weight * _logit(own) + (1 - weight) * _logit(pooled)))
     if positives < FEW and not note:
-        note = f"rests on {positives} positive{'s' * (positives > 1)}"
+        note = "few positives"
     return own, note
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -339,7 +340,8 @@ def load(
             (`PRESETS`). None is the model's own.
         engine: What computes: ``"onnx"``, ``"openvino"`` or ``"pytorch"``. None: ONNX Runtime
             where the folder has graphs for it and the device is the CPU, else PyTorch.
-        threads: Number of threads on the CPU. None: the engine's own choice.
+        threads: Number of threads on the CPU. None: the engine's own choice. Where it is given,
+            OpenCV gets one in this process: what it does here is too small for more.
         decide: Use the model's calibration and thresholds; False: sigmoids, and 0.5.
         precision: What is computed in: ``"fp32"``, or with ONNX Runtime ``"int8"``. None: int8
             where the folder has graphs for it, as that of ``"default"`` has, and the processor is
@@ -352,6 +354,8 @@ def load(
         DecisionsError: Its calibration and thresholds are damaged, or those of other weights.
         WeightsError: The backbone's weights cannot be had.
     """
+    if threads is not None:
+        cv2.setNumThreads(1)
     if preset not in (None, *PRESETS):
         raise ConfigError(f"preset is {preset!r}; expected one of {', '.join(PRESETS)}")
     chosen = choose_engine(model, engine, device)
