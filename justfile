@@ -23,8 +23,10 @@ docs:
 results:
     {{bin}}python scripts/results.py
 
-# time and memory: inference against plain timm, training against a bare loop, the paper's step
-bench data:
+# time and memory: engines, inference against plain timm, training against a bare loop, the paper's step
+bench data photos jpeg:
+    {{bin}}python benchmarks/engines.py --photographs {{photos}} --count 60 --jpeg {{jpeg}} --output benchmarks/results/engines.json
+    {{bin}}python benchmarks/memory.py --photograph examples/cat.jpg --output benchmarks/results/memory.json
     {{bin}}python benchmarks/inference.py --output benchmarks/results/inference.json
     {{bin}}python benchmarks/training.py --data {{data}}/coco18 --ema 0.998 --clip-norm 1 --steps 22 --output benchmarks/results/training-112.json
     {{bin}}python benchmarks/training.py --data {{data}}/coco18 --ema 0.998 --clip-norm 1 --steps 12 --size 224 --output benchmarks/results/training-224.json

@@ -89,7 +89,9 @@ def main() -> None:
     for row in rows:
         print(f"{row['name']:24} {1000 * row['seconds']:7.1f} ms  {row['ratio']:.2f}", flush=True)
     if options.output:
+        method = load("default", threads=1).method
         content = {"photographs": len(paths), "rows": rows, "processor": processor()}
+        content["passes"] = method.forward_passes()
         write_json(options.output, {**content, "versions": versions()})
 
 

@@ -417,6 +417,41 @@ def _preset() -> dict[str, Any]:
     return read(DEFAULT_MODEL)["rows"][0]
 
 
+ENGINES = {
+    "floor": ("floor: plain forward passes", "floor: one plain pass, PyTorch"),
+    "DiD.forward": ("`DiD.forward`, PyTorch", None),
+    "pytorch": ("`--engine pytorch`", "pytorch"),
+    "openvino": ("`--engine openvino`", "openvino"),
+    "onnx fp32": ("`--precision fp32`", "onnx fp32"),
+    "onnx int8": ("the default: onnx, int8", "onnx int8"),
+    "onnx int8, passes 2": ("the default, `--passes 2`", None),
+    "onnx int8, passes 1.5": ("the default, `--passes 1.5`", None),
+    "onnx int8, passes 1": ("the default, `--passes 1`", None),
+    "version 0.1": ("version 0.1 of this repository, with its model", None),
+}
+"""Rows of the engines' benchmarks, of time and of memory, with what the page calls them."""
+
+
+def engine_times() -> str:
+    times = {row["name"]: row for row in _benchmark("engines")["rows"]}
+    memory = {row["name"]: row for row in _benchmark("memory")["rows"]}
+    rows = [["", "ms", "of the floor", "of `--engine pytorch`", "MB", "own MB"]]
+    for name, (title, of_memory) in ENGINES.items():
+        row, least = times[name], times["pytorch"]["seconds"]
+        cells = [f"{1000 * row['seconds']:.0f}", f"{row['ratio']:.2f}"]
+        cells.append(f"{row['seconds'] / least:.2f}")
+        used = memory[of_memory] if of_memory else None
+        cells += [f"{used[key]:.0f}" if used else "" for key in ("peak_megabytes", "own_megabytes")]
+        rows.append([title, *cells])
+    return table(rows)
+
+
+def jpeg_times() -> str:
+    times = {row["name"]: row["seconds"] for row in _benchmark("engines")["rows"]}
+    both = (1000 * times[f"{name} the JPEG file"] for name in ("predicting", "reading"))
+    return "{:.0f} ms, of which reading takes {:.0f}".format(*both)
+
+
 def prediction_times() -> str:
     header = "backbone | input | batch | preset | time ratio | range | time / paper's | seconds"
     rows = [[*header.split(" | "), "memory ratio", "MB"]]
@@ -696,7 +731,7 @@ MADE: dict[str, Callable[[], str]] = {
             package_versions,
         ),
         *(fuzzing, fuzzing_summary, former, calibration, aims, card_aims, audits, choices),
-        *(fixed_views, adaptive_views, views_by_range),
+        *(fixed_views, adaptive_views, views_by_range, engine_times, jpeg_times),
     )
 }
 
