@@ -60,7 +60,7 @@ def build(name: str, size: int, batch: int, preset: Preset) -> Runs:
     sources = [torch.randint(0, 256, (3, *SOURCE_SIZE), dtype=torch.uint8) for _ in range(batch)]
     images = torch.rand(batch, 3, size, size)
     view_size = model.backbone.scaled_size((size, size), method.view_scale)
-    num_views = method.top_n + method.tiles**2
+    num_views = method.top_n + method.tiles**2 if method.top_n else 0
     at_once = model.views_per_batch((size, size))
     views = torch.rand(batch * at_once, 3, *view_size)
 

@@ -192,5 +192,5 @@ def test_a_budget_of_passes():
     for passes in (0.99, 3.01, float("nan"), "2", None):
         with pytest.raises(ConfigError, match=r"expected a number from 1 .* to 3 \(all views\)"):
             decisions.view_budget(passes, 3.0)
-    with pytest.raises(ConfigError, match="passes is 2, and the model was tuned without views"):
+    with pytest.raises(ConfigError, match="passes is 2, and the model takes no views"):
         decided("f1").view_budget(2, 3.0)

@@ -162,6 +162,9 @@ def test_eight_bits_are_measured_on_labeled_images(tuned, images, tmp_path, monk
         assert "MatMulInteger" in {node.op_type for node in graph.graph.node}
     for precision in ("fp32", "int8"):
         assert load(tmp_path / "eight", precision=precision).engine.precision == precision
+    # OpenVINO takes the graphs in float32, and computes them so.
+    plain = load(tmp_path / "eight", precision="fp32")
+    assert_same(plain, load(tmp_path / "eight", engine="openvino"), images)
     monkeypatch.setattr(parity_module, "MAP_BOUND", -100)
     with pytest.raises(ParityError, match=r"loses .* mAP .* nothing is written: take another"):
         export_model(tuned, tmp_path / "not", images, **arguments)

@@ -102,12 +102,12 @@ class Decisions:
             most: With the views of all images.
 
         Raises:
-            ConfigError: ``passes`` is out of its range, or nothing is known of leaving out views.
+            ConfigError: ``passes`` is out of its range, or the model takes no views.
         """
         if self.views is None:
             raise ConfigError(
-                f"passes is {passes}, and the model was tuned without views; tune it again with "
-                "'didvit tune MODEL --data VAL', or leave passes out"
+                f"passes is {passes}, and the model takes no views that could be left out; leave "
+                "passes out"
             )
         if not isinstance(passes, Real) or not 1 <= passes <= most:
             raise ConfigError(

@@ -134,8 +134,9 @@ def _write(
         shutil.copyfile(folder / "README.md", target / "README.md")
     tell("tracing the graphs")
     checkpoint = load_checkpoint(target)
+    computed = "fp16" if precision == "fp16" else "fp32"  # those in 8 bits come beside them
     graphs = write_graphs(
-        target, checkpoint.model, checkpoint.config.image_size, precision, checkpoint.labels
+        target, checkpoint.model, checkpoint.config.image_size, computed, checkpoint.labels
     )
     copy_decisions(folder, target, original.labels, WEIGHTS)
     if format == "openvino":

@@ -19,8 +19,8 @@ INPUT = "images"
 OUTLIER = 6
 """How many times the median channel a layer's largest channel may reach."""
 
-FIRST_BLOCK = ".blocks.0."
-"""In the names of the first block's weights: an error there goes through all other blocks."""
+BACKBONE, FIRST_BLOCK = "backbone.", ".blocks.0."
+"""In the names of weights. An error in the first block goes through all others."""
 
 
 class Layer(NamedTuple):
@@ -59,7 +59,11 @@ def write_int8_graph(path: Path, batches: Callable[[Size], Batches]) -> Path:
         OSError: The file cannot be written.
     """
     model = onnx.load(path, load_external_data=False)
-    layers = [one for one in packed_layers(model.graph) if FIRST_BLOCK not in one.weight]
+    layers = [
+        layer
+        for layer in packed_layers(model.graph)
+        if layer.weight.startswith(BACKBONE) and FIRST_BLOCK not in layer.weight
+    ]
     properties = {entry.key: entry.value for entry in model.metadata_props}
     description = GraphDescription.parse(path, properties.get(METADATA))
     inputs = [layer.node.input[0] for layer in layers]
