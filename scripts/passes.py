@@ -104,7 +104,7 @@ def saved(
     """Fused logits with a budget of passes, and the share of images that have views."""
     rule = decisions.view_budget(budget, most)
     assert rule is not None
-    local = rule.foreseen(test.whole)
+    local = rule.estimated(test.whole)
     chosen = rule.needs_views((test.whole + local) / 2)
     local[chosen] = test.local(regions, tiles)[chosen]
     return (test.whole + local) / 2, float(chosen.mean())

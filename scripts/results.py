@@ -629,6 +629,14 @@ def views_by_range() -> str:
     return budgets("range")
 
 
+def int8_change() -> str:
+    """Change of mAP by products in 8 bits, on test photographs, with its interval."""
+    content = read(ROOT / "results" / "int8.json")
+    low, high = content["interval"]
+    change = content["mAP"]["int8"] - content["mAP"]["fp32"]
+    return f"{change:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
 def audits() -> str:
     rows = [["seed", "labels turned", "first 200", "missing", "wrong"]]
     for row in _curation()["audit"]:
@@ -732,6 +740,7 @@ MADE: dict[str, Callable[[], str]] = {
         ),
         *(fuzzing, fuzzing_summary, former, calibration, aims, card_aims, audits, choices),
         *(fixed_views, adaptive_views, views_by_range, engine_times, jpeg_times),
+        int8_change,
     )
 }
 

@@ -269,7 +269,7 @@ def test_a_number_of_passes(folder, data, photographs, capsys, tmp_path):
     output = tmp_path / "metrics.json"
     evaluate(data=str(data), model=str(folder), passes=1, json=output, threads=1)
     assert json.loads(output.read_text())["forward_passes"] == 1
-    assert "1 forward passes per image" in capsys.readouterr().err.replace("\n", " ")
+    assert "1 forward pass per image" in capsys.readouterr().err.replace("\n", " ")
     evaluate(data=str(data), model=str(folder), json=output, overwrite=True, threads=1)
     assert json.loads(output.read_text())["forward_passes"] == 2.5
 
@@ -277,7 +277,9 @@ def test_a_number_of_passes(folder, data, photographs, capsys, tmp_path):
 @pytest.mark.parametrize("settings", [{"top_n": 1}, {"top_n": 0}])
 def test_passes_of_other_settings_than_the_models_are_refused(folder, data, photographs, settings):
     tune(str(folder), data=str(data), threads=1)
-    with pytest.raises(ConfigError, match=r"passes is 2, and the model is not tuned, or is run"):
+    with pytest.raises(
+        ConfigError, match=r"passes is 2, and the model is not tuned, or not with this preset"
+    ):
         load(folder, "cpu").predict(min(photographs.iterdir()), passes=2, **settings)
 
 

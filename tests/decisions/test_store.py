@@ -84,12 +84,11 @@ def test_removed(tmp_path):
         (lambda c: c["aims"]["f1"]["cat"].update(threshold=2), "damaged"),
         (lambda c: c["aims"]["f1"].pop("cat"), "damaged"),
         (lambda c: c["aims"].update(nonsense={}), "damaged"),
-        (lambda c: c.pop("views"), "damaged"),
         (lambda c: c["views"].pop("slope"), "damaged"),
         (lambda c: c["views"].update(offset=float("inf")), "damaged"),
-        (lambda c: c["views"]["doubts"].pop(), "damaged"),
-        (lambda c: c["views"]["doubts"].reverse(), "damaged"),
-        (lambda c: c["views"].update(doubts=[float("nan")] * 101), "damaged"),
+        (lambda c: c["views"]["uncertainties"].pop(), "damaged"),
+        (lambda c: c["views"]["uncertainties"].reverse(), "damaged"),
+        (lambda c: c["views"].update(uncertainties=[float("nan")] * 101), "damaged"),
     ],
 )
 def test_damaged_files_are_refused_by_name(tmp_path, change, reason):
@@ -180,17 +179,29 @@ def test_views_are_learned_where_the_model_takes_them_and_read_again(tmp_path):
     write_decisions(tmp_path, written)
     read = read_decisions(tmp_path, LABELS, "w")
     assert (read.views.slope, read.views.offset) == (written.views.slope, written.views.offset)
-    np.testing.assert_array_equal(read.views.doubts, written.views.doubts)
+    np.testing.assert_array_equal(read.views.uncertainties, written.views.uncertainties)
 
 
 def test_a_budget_of_passes():
     decisions = decided("f1", local=scores(seed=1)[0])
     assert decisions.view_budget(3, 3.0) is None
-    assert decisions.view_budget(1, 3.0).least_doubt == np.inf
-    median = decisions.views.doubts[50]
-    assert decisions.view_budget(2, 3.0).least_doubt == pytest.approx(median)
+    assert decisions.view_budget(1, 3.0).least_uncertainty == np.inf
+    median = decisions.views.uncertainties[50]
+    assert decisions.view_budget(2, 3.0).least_uncertainty == pytest.approx(median)
     for passes in (0.99, 3.01, float("nan"), "2", None):
         with pytest.raises(ConfigError, match=r"expected a number from 1 .* to 3 \(all views\)"):
             decisions.view_budget(passes, 3.0)
-    with pytest.raises(ConfigError, match="passes is 2, and the model takes no views"):
-        decided("f1").view_budget(2, 3.0)
+    for model, most in ((decided("f1"), 3.0), (decisions, 1.0)):
+        with pytest.raises(ConfigError, match="passes is 1, and the model takes no views, or was"):
+            model.view_budget(1, most)
+
+
+def test_decisions_of_before_there_was_a_choice_of_views(tmp_path):
+    write_decisions(tmp_path, decided("f1", local=scores(seed=1)[0]))
+    content = json.loads((tmp_path / FILE).read_text())
+    del content["views"]
+    (tmp_path / FILE).write_text(json.dumps(content))
+    read = read_decisions(tmp_path, LABELS, "w")
+    assert read.views is None
+    with pytest.raises(ConfigError, match="tune it again"):
+        read.view_budget(2, 3.0)

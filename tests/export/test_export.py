@@ -157,7 +157,7 @@ def test_eight_bits_are_measured_on_labeled_images(tuned, images, tmp_path, monk
     arguments = {"precision": "int8", "table": table, "threads": 1}
     parity = export_model(tuned, tmp_path / "eight", images, **arguments)
     assert parity.mAP_export is not None
-    for name in ("global.int8.onnx", "views.int8.onnx", TAGS_GRAPH):
+    for name in ("global.int8.onnx", "views.int8.onnx", "tags.int8.onnx"):
         graph = onnx.load(tmp_path / "eight" / name, load_external_data=False)
         assert "MatMulInteger" in {node.op_type for node in graph.graph.node}
     for precision in ("fp32", "int8"):

@@ -166,11 +166,11 @@ def test_where_there_are_no_such_graphs(folder, tmp_path):
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "views.int8.onnx").unlink()
-    with pytest.raises(EngineError, match=r"views\.int8\.onnx is missing; export the model again"):
+    with pytest.raises(EngineError, match=r"views\.int8\.onnx is missing; make it with"):
         load(tmp_path, precision="int8")
     (tmp_path / "global.int8.onnx").unlink()
     assert load(tmp_path).engine.precision == "fp32"
-    with pytest.raises(EngineError, match=r"global\.int8\.onnx is missing; export the model again"):
+    with pytest.raises(EngineError, match=r"global\.int8\.onnx is missing; make it with"):
         load(tmp_path, precision="int8")
     assert (tmp_path / VIEWS_GRAPH).is_file()
 

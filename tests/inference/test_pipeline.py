@@ -52,12 +52,12 @@ PHOTOGRAPHS = [noise(50, 70), noise(20, 200, 1), noise(*SIZE, 2)]
 
 
 class Chosen:
-    """A budget that gives views to the images of these places, and foresees -5 for all."""
+    """A budget that gives views to the images of these places, and estimates -5 for all."""
 
     def __init__(self, *places):
         self.places, self.asked = places, []
 
-    def foreseen(self, global_logits):
+    def estimated(self, global_logits):
         return np.full_like(global_logits, -5)
 
     def needs_views(self, fused_logits):
@@ -103,13 +103,13 @@ def test_the_engine_gets_pixels_from_0_to_1_in_batches_of_the_inputs_area():
 
 
 @pytest.mark.parametrize("fusion", ["mean", "max", "global", "local"])
-def test_images_without_views_have_the_local_logits_that_are_foreseen(fusion):
+def test_images_without_views_have_the_local_logits_that_are_estimated(fusion):
     whole = ran(PHOTOGRAPHS, fusion=fusion)
     engine, budget, chosen = Means(), Chosen(0, 2), np.array([True, False, True])
     output = ran(PHOTOGRAPHS, engine, budget, fusion=fusion)
     fuse = steps_of(replace(PAPER, fusion=fusion)).fuse
-    foreseen = fuse(whole.global_logits, np.full_like(whole.global_logits, -5))
-    np.testing.assert_array_equal(budget.asked, [foreseen])
+    estimated = fuse(whole.global_logits, np.full_like(whole.global_logits, -5))
+    np.testing.assert_array_equal(budget.asked, [estimated])
     np.testing.assert_array_equal(output.has_views, chosen)
     assert sum(map(len, engine.views)) == 2 * 6
     for name in ("global_logits", "features", "categories", "boxes", "spatial_map"):
@@ -117,7 +117,7 @@ def test_images_without_views_have_the_local_logits_that_are_foreseen(fusion):
     for name in ("logits", "local_logits", "view_logits"):
         expected = getattr(whole, name)[chosen]
         np.testing.assert_allclose(getattr(output, name)[chosen], expected, rtol=1e-6)
-    np.testing.assert_array_equal(output.logits[1], foreseen[1])
+    np.testing.assert_array_equal(output.logits[1], estimated[1])
     assert (output.local_logits[1] == -5).all()
     assert (output.view_logits[1] == -np.inf).all()
 

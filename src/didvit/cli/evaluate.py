@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 MOST_RESAMPLES = 200
 """Of the bootstrap for calibration, whose figures take far longer than mAP."""
 
+ESTIMATES = "the fusions local and max hold estimates for the images whose views were left out"
 TUNED_HERE = (
     "the thresholds and the calibration were tuned on these very data: what is measured of them is "
     "too good, and not unbiased; expected a data set of its own"
@@ -164,6 +165,8 @@ def evaluate(
         for rows in tables:
             Console(emoji=False, highlight=False).print(rows)
         console.print(escape(_summary(result, fusion, json, _passes(predictor, scores))))
+        if passes is not None:
+            console.print(ESTIMATES)
         if decided and decided.tuned_here:
             console.print(TUNED_HERE)
     return SOMETHING_FAILED if scores.failures else SUCCESS
@@ -196,7 +199,7 @@ def _summary(result: "Report", fusion: str, json: Path | None, passes: float) ->
 
     failed = f", {len(result.failures):,} failed and left out" if result.failures else ""
     measured = len(result.fusions[fusion].AP) - len(result.left_out)
-    each = f"{passes:.3g} forward passes per image"
+    each = f"{passes:.3g} forward pass{'es' * (passes != 1)} per image"
     parts = [f"{counted(result.num_images, 'image')} scored{failed}, {each}"]
     if measured:
         mean = result.fusions[fusion].mAP

@@ -54,7 +54,8 @@ def export(
         format: onnx: for ONNX Runtime, and for OpenVINO too. openvino: OpenVINO's own form.
         precision: Of the weights: as they are, in 16 bits, or in 8 bits. int8 has graphs that
             compute in 8 bits too, which processors that are fast at it take; it needs --data.
-        images: Photographs for the proof: files, folders and globs (default: the first of --data).
+        images: Photographs for the proof, and for the choice of layers in 8 bits: files, folders
+            and globs (default: the first of --data).
         data: Labeled data, as PATH or PATH:SPLIT, for the difference of mAP.
         overwrite: Replace an earlier export, which is refused otherwise.
         difficult: VOC's labels with difficult objects alone: unknown, present or absent.
@@ -90,9 +91,9 @@ def export(
 
         if not has_fast_int8():
             console.print(
-                "[yellow]warning[/yellow] this processor has no instructions for products in 8 "
-                "bits (VNNI): they may be slower than in float32, and overflow; 'predict' computes "
-                "in float32 here"
+                "[yellow]warning[/yellow] this processor is not known to have instructions for "
+                "products in 8 bits (VNNI): such products may be slower than in float32, and "
+                "overflow; 'predict' computes in float32 here"
             )
 
     def tell(message: str) -> None:

@@ -81,9 +81,9 @@ def predict(
             input's sides (default: the model's own; those of 'default' are 'didvit').
         top_n: Number of regions; 0 takes the whole image alone (default: the preset's, or the
             model's own).
-        passes: Forward passes per image, on average, from 1 to the model's own (3 for 'default'):
-            images that the whole image leaves most in doubt have views, the others none (default:
-            views for all).
+        passes: Forward passes per image, on average over images like those that the model was
+            tuned on, from 1 to the model's own (3 for 'default'): images whose labels the whole
+            image leaves uncertain have views, the others none (default: views for all).
         show_others: Draw regions of labels below the threshold too, marked as not found.
         batch_size: Number of images that the network takes at once.
         threads: Number of threads on the CPU (default: the physical cores).

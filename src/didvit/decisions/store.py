@@ -23,7 +23,7 @@ from didvit.method.fusion import FUSIONS
 FILE = "decisions.json"
 LEARNED_FROM = "learned_from"
 """Field of a run's ``train.json``: `data_digest` of the data that the model learned from."""
-FORMAT = 2
+FORMAT = 1
 MOST_BYTES = 2**26
 DIGITS = 6
 """Significant digits of what is stored."""
@@ -102,19 +102,22 @@ class Decisions:
             most: With the views of all images.
 
         Raises:
-            ConfigError: ``passes`` is out of its range, or the model takes no views.
+            ConfigError: ``passes`` is out of its range, or there are no views to leave out.
         """
-        if self.views is None:
+        if self.views is None or most <= 1:
             raise ConfigError(
-                f"passes is {passes}, and the model takes no views that could be left out; leave "
-                "passes out"
+                f"passes is {passes}, and the model takes no views, or was tuned before they could "
+                "be left out; leave passes out, or tune it again with 'didvit tune MODEL --data "
+                "VAL'"
             )
         if not isinstance(passes, Real) or not 1 <= passes <= most:
             raise ConfigError(
                 f"passes is {passes}; expected a number from 1 (no views) to {most:g} (all views)"
             )
-        least_doubt = self.views.least_doubt((passes - 1) / (most - 1))
-        return None if passes == most else ViewBudget(self.views, self.calibration, least_doubt)
+        least_uncertainty = self.views.least_uncertainty((passes - 1) / (most - 1))
+        return (
+            None if passes == most else ViewBudget(self.views, self.calibration, least_uncertainty)
+        )
 
 
 def decide(
@@ -343,24 +346,31 @@ def _parse(content: dict[str, Any]) -> Decisions:
         int(content["num_images"]),
         str(content["date"]),
         bool(content["forced"]),
-        _read_views(content["views"]),
+        _read_views(content.get("views")),
     )
 
 
 def _views_to_json(views: ViewPolicy | None) -> dict[str, Any] | None:
     if views is None:
         return None
-    return {"slope": views.slope, "offset": views.offset, "doubts": views.doubts.tolist()}
+    return {
+        "slope": views.slope,
+        "offset": views.offset,
+        "uncertainties": views.uncertainties.tolist(),
+    }
 
 
 def _read_views(content: dict[str, Any] | None) -> ViewPolicy | None:
     if content is None:
         return None
-    slope, offset, doubts = (content[name] for name in ("slope", "offset", "doubts"))
-    policy = ViewPolicy(float(slope), float(offset), np.array(doubts, float))
-    if policy.doubts.shape != PERCENTILES.shape or not (np.diff(policy.doubts) >= 0).all():
-        raise ValueError("doubts of images are not percentiles")
-    if not np.isfinite([policy.slope, policy.offset, *policy.doubts]).all():
+    slope, offset, uncertainties = (content[name] for name in ("slope", "offset", "uncertainties"))
+    policy = ViewPolicy(float(slope), float(offset), np.array(uncertainties, float))
+    if (
+        policy.uncertainties.shape != PERCENTILES.shape
+        or not (np.diff(policy.uncertainties) >= 0).all()
+    ):
+        raise ValueError("uncertainties of images are not percentiles")
+    if not np.isfinite([policy.slope, policy.offset, *policy.uncertainties]).all():
         raise ValueError("a number of the views is not finite")
     return policy
 

@@ -145,7 +145,7 @@ def _write(
 
 
 def write_int8_graphs(folder: Path, images: Sequence[Path | StoredImage]) -> None:
-    """Write graphs that compute in 8 bits beside those of a folder; `TAGS_GRAPH` becomes one.
+    """Write graphs that compute in 8 bits beside those of a folder.
 
     Args:
         folder: A model folder with graphs, whose weights are packed in 8 bits.
@@ -168,11 +168,7 @@ def write_int8_graphs(folder: Path, images: Sequence[Path | StoredImage]) -> Non
     for name in (GLOBAL_GRAPH, VIEWS_GRAPH, TAGS_GRAPH):
         path = folder / name
         if path.is_file():
-            written = write_int8_graph(
-                path, lambda size: [whole_images([one], size) for one in photographs]
-            )
-            if name == TAGS_GRAPH:
-                written.replace(path)
+            write_int8_graph(path, lambda size: [whole_images([one], size) for one in photographs])
 
 
 def _convert(graph: Path) -> None:

@@ -20,6 +20,9 @@ CPU_FLAGS = Path("/proc/cpuinfo")
 FAST_FLAGS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 """Any of these: products of whole numbers of 8 bits are fast, and exact."""
 
+INT8_SUFFIX = ".int8.onnx"
+"""Suffix of the same graphs that compute in 8 bits."""
+
 IR_SUFFIX = ".xml"
 """Suffix of the same graphs in OpenVINO's own form, which OpenVINO alone runs."""
 
@@ -132,7 +135,7 @@ def choose_engine(model: str | Path, engine: str | None, device: object = None) 
 
 def int8_graph(path: Path) -> Path:
     """Where the graph lies that computes in 8 bits what this one computes in float32."""
-    return path.with_suffix(".int8.onnx")
+    return path.with_suffix(INT8_SUFFIX)
 
 
 def has_fast_int8() -> bool:

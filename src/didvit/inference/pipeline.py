@@ -42,7 +42,7 @@ class Output(NamedTuple):
     """Result of DiD on a batch of photographs.
 
     As `didvit.method.model.DiDOutput`, but for maps, which are those of the K categories alone.
-    An image whose views were left out has the local logits that are foreseen from its global ones,
+    An image whose views were left out has the local logits that are estimated from its global ones,
     and -inf as the logits of its views.
 
     Attributes:
@@ -118,14 +118,14 @@ def run(
     boxes = steps.localize(
         instance, engine.input_size, method.box_threshold, engine.patch_size, rng
     )
-    foreseen = budget.foreseen(seen.logits) if budget else seen.logits
+    estimated = budget.estimated(seen.logits) if budget else seen.logits
     chosen = np.ones(len(images), bool)
     if budget:
-        chosen = budget.needs_views(steps.fuse(seen.logits, foreseen))
+        chosen = budget.needs_views(steps.fuse(seen.logits, estimated))
     canvas = [Image.fromarray(i) for i in inputs] if method.crop_from == "input" else images
     views = _views(engine, canvas, boxes, method, chosen, seen.logits.shape[1])
     local = views.max(1)
-    local[~chosen] = foreseen[~chosen]
+    local[~chosen] = estimated[~chosen]
     logits = steps.fuse(seen.logits, local)
     maps = semantic, seen.spatial_map, instance
     branches = (logits, seen.logits, local, views)

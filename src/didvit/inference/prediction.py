@@ -90,7 +90,7 @@ class Prediction:
         source: The file, or, of an image that came as pixels, a copy with sides of at most
             `LONG_SIDE`.
         has_views: Whether regions and tiles were recognized on their own. Where they were left out
-            (by the preset, ``top_n`` or ``passes``), local scores are those that are foreseen from
+            (by the preset, ``top_n`` or ``passes``), local scores are those that are estimated from
             the whole image.
     """
 

@@ -122,8 +122,8 @@ class Predictor:
             batch_size: Number of images that the network takes at once.
             aim: Which of the model's thresholds, such as ``"precision=0.85"``. None: its default.
             passes: Forward passes per image, on average over images like those that the model was
-                tuned on: images that the whole image leaves most in doubt have views, the others
-                none. From 1 to the method's own, which None takes.
+                tuned on: images whose labels the whole image leaves uncertain have views, the
+                others none. From 1 to the method's own, which None takes.
 
         Returns:
             A `Prediction` for one image, a list of them for several (empty for none).
@@ -388,9 +388,8 @@ def _refuse(passes: float | None) -> None:
     """Refuse a number of passes where nothing is known of leaving out views."""
     if passes is not None:
         raise ConfigError(
-            f"passes is {passes}, and the model is not tuned, or is run with another preset or "
-            "top_n than its own, which it is not tuned for; leave passes out, or tune it with "
-            "'didvit tune MODEL --data VAL'"
+            f"passes is {passes}, and the model is not tuned, or not with this preset or top_n; "
+            "leave passes out, or tune it with 'didvit tune MODEL --data VAL'"
         )
 
 

@@ -14,7 +14,7 @@ from didvit.modeling.folder import WEIGHTS
 METADATA = "didvit"
 """Key of a graph's metadata: JSON, a `GraphDescription`."""
 
-GRAPH_FORMAT = 1
+GRAPH_FORMAT = 2
 
 BAKED = ("normalization", "rollout_order", "reconstraint")
 """Settings of the method that a graph has computed into it."""

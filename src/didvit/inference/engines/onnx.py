@@ -10,6 +10,7 @@ from didvit.config import DiDConfig
 from didvit.config.presets import Precision
 from didvit.inference.engine import (
     GLOBAL_GRAPH,
+    INT8_SUFFIX,
     VIEWS_GRAPH,
     EngineError,
     GlobalPass,
@@ -104,7 +105,10 @@ def _open(
     if threads is not None:
         options.intra_op_num_threads = threads
     if not path.is_file():
-        raise EngineError(f"{path} is missing; {AGAIN}")
+        mend = AGAIN
+        if path.name.endswith(INT8_SUFFIX):
+            mend = "make it with 'didvit export --precision int8 --data VAL', or take fp32"
+        raise EngineError(f"{path} is missing; {mend}")
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     # ONNX Runtime's errors have no common class but Exception.
