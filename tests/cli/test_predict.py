@@ -202,3 +202,16 @@ def test_the_engine_is_the_one_asked_for(predict, photos):
     assert "didvit export" in err
     _, err = predict(photos / "a.jpg", "--engine", "torch", expected=2)
     assert "--engine is 'torch'; expected onnx, openvino or pytorch" in err
+
+
+@pytest.mark.parametrize(("flags", "warned"), [("flags : avx2", True), ("flags : avx_vnni", False)])
+def test_products_in_8_bits_on_a_slow_processor_are_warned_of(
+    monkeypatch, capfd, tmp_path, photos, flags, warned
+):
+    (tmp_path / "cpuinfo").write_text(flags)
+    monkeypatch.setattr("didvit.inference.engine.CPU_FLAGS", tmp_path / "cpuinfo")
+    monkeypatch.setattr(sys, "argv", ["didvit", "predict", str(photos), "--precision", "int8"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert not end.value.code
+    assert ("not known to have instructions" in capfd.readouterr().err) == warned

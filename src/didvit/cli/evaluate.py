@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from didvit.cli.options import (
     RESAMPLES,
+    SLOW_INT8,
     SOMETHING_FAILED,
     SUCCESS,
     OptionalAim,
@@ -128,6 +129,7 @@ def evaluate(
     from didvit.evaluation.voc_submission import check_names, image_ids, submitted_split
     from didvit.files import write_json
     from didvit.inference.cut import choose_cut
+    from didvit.inference.engine import has_fast_int8
     from didvit.inference.predictor import load
 
     threads = threads or default_threads()
@@ -143,6 +145,8 @@ def evaluate(
     if submission:  # before hours of scoring
         check_names(image_ids(table.images), table.labels)
     console = stderr_console()
+    if precision == "int8" and not has_fast_int8():
+        console.print(SLOW_INT8)
     with naming_model(model), bar("evaluating", len(table), console) as advance:
         scores = score(predictor, table, batch_size, workers, advance, passes)
     for failure in scores.failures:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from didvit.cli.options import (
+    SLOW_INT8,
     SUCCESS,
     OptionalCount,
     OptionalText,
@@ -90,11 +91,7 @@ def export(
         from didvit.inference.engine import has_fast_int8
 
         if not has_fast_int8():
-            console.print(
-                "[yellow]warning[/yellow] this processor is not known to have instructions for "
-                "products in 8 bits (VNNI): such products may be slower than in float32, and "
-                "overflow; 'predict' computes in float32 here"
-            )
+            console.print(f"{SLOW_INT8}; 'predict' computes in float32 here")
 
     def tell(message: str) -> None:
         console.print(escape(one_line(message)))

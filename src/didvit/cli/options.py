@@ -47,6 +47,11 @@ OptionalCompetition = Annotated[
     Competition | None, tyro.conf.arg(metavar="{comp1,comp2}", help_behavior_hint="")
 ]
 
+SLOW_INT8 = (
+    "[yellow]warning[/yellow] this processor is not known to have instructions for products in 8 "
+    "bits (VNNI): such products may be slower than in float32, and overflow"
+)
+
 RESAMPLES = 1000
 """Of a bootstrap, where the user says nothing."""
 

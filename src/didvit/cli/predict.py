@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from didvit.cli.options import (
+    SLOW_INT8,
     SOMETHING_FAILED,
     SUCCESS,
     ImagePaths,
@@ -121,9 +122,12 @@ def predict(
     _check_lines(json, overwrite)
 
     from didvit.data.images import ImageError
+    from didvit.inference.engine import has_fast_int8
     from didvit.inference.predictor import load
 
     console = stderr_console()
+    if precision == "int8" and not has_fast_int8():
+        console.print(SLOW_INT8)
     threads = threads or default_threads()
     predictor = load(model, device, preset, engine, threads, precision=precision)
     results = predictor.stream(found.images, chosen, top_n, batch_size, aim, passes)
